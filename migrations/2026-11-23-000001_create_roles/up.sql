@@ -19,6 +19,9 @@ END $$;
 
 GRANT USAGE ON SCHEMA public TO patchbay_app, patchbay_system;
 
+-- The service asks whether it and its tables are of one version.
+GRANT SELECT ON __diesel_schema_migrations TO patchbay_system;
+
 -- After SET LOCAL has ended on a connection the setting is '' and not NULL.
 CREATE FUNCTION current_organization_id() RETURNS uuid
   LANGUAGE sql STABLE PARALLEL SAFE

@@ -21,12 +21,20 @@ pub struct Caller {
     actor: Actor,
     role: Role,
     scopes: Vec<Scope>,
+    may_switch: bool,
     request_id: String,
 }
 
 impl Caller {
-    pub(super) fn user(organization: OrganizationId, user: UserId, role: Role, request_id: &str) -> Self {
-        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), request_id: request_id.to_owned() }
+    pub(super) fn user(
+        organization: OrganizationId,
+        user: UserId,
+        role: Role,
+        may_switch: bool,
+        request_id: &str,
+    ) -> Self {
+        let request_id = request_id.to_owned();
+        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), may_switch, request_id }
     }
 
     /// `role` is the current role of the person who made the key: a key never outranks its creator.
@@ -37,7 +45,8 @@ impl Caller {
         scopes: Vec<Scope>,
         request_id: &str,
     ) -> Self {
-        Self { organization, actor: Actor::ApiKey(key), role, scopes, request_id: request_id.to_owned() }
+        let request_id = request_id.to_owned();
+        Self { organization, actor: Actor::ApiKey(key), role, scopes, may_switch: false, request_id }
     }
 
     /// The organization that the request is for. It comes with the credential, never from an argument.
@@ -58,6 +67,11 @@ impl Caller {
     /// The key's scopes; empty for people, whose role decides.
     pub fn scopes(&self) -> &[Scope] {
         &self.scopes
+    }
+
+    /// Whether the caller may choose among several organizations with `X-Organization-Id`.
+    pub fn may_switch(&self) -> bool {
+        self.may_switch
     }
 
     /// The request, as in the log and in the answer.

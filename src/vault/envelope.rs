@@ -46,7 +46,8 @@ const HEADER: usize = 122;
 const TAG: usize = 16;
 
 /// What kind of credential is sealed. Part of what the bytes are bound to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+#[diesel(sql_type = diesel::sql_types::Text)]
 pub enum Kind {
     /// `{"type": "api_key", ...}`
     ApiKey = 1,
@@ -56,6 +57,23 @@ pub enum Kind {
     Bearer = 3,
     /// `{"type": "basic", ...}`
     Basic = 4,
+}
+
+impl Kind {
+    /// The name, as stored and as shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key",
+            Self::OAuth2 => "oauth2",
+            Self::Bearer => "bearer",
+            Self::Basic => "basic",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::ApiKey, Self::OAuth2, Self::Bearer, Self::Basic].into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// What a sealed credential is bound to: with anything else it does not open.

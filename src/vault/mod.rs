@@ -169,6 +169,12 @@ impl Vault {
     }
 }
 
+/// SHA-256, for what is not secret.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}
+
 fn with_organization_context<T>(
     root_key_id: &str,
     organization: OrganizationId,

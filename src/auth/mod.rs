@@ -1,0 +1,154 @@
+//! Who is calling: from what came with a request to a [`Caller`]. The two ways in, side by side.
+//!
+//! Everything that fails here fails alike to the outside: one message, whatever the reason. The reason goes to the log.
+
+pub mod api_key;
+pub mod caller;
+pub mod jwt;
+pub mod policy;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use subtle::ConstantTimeEq as _;
+
+use self::api_key::PlainKey;
+use self::caller::{Actor, Caller};
+use self::jwt::Verifier;
+use crate::clock::Clock;
+use crate::db::organization::Organization;
+use crate::db::{self, Db};
+use crate::error::{Error, Result};
+use crate::id::OrganizationId;
+use crate::vault::Vault;
+
+/// What a request brings along.
+#[derive(Clone, Copy, Default)]
+pub struct Evidence<'a> {
+    /// The `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// The `X-API-Key` header.
+    pub api_key: Option<&'a str>,
+    /// The `X-Organization-Id` header: which of the caller's own memberships is meant.
+    pub organization: Option<&'a str>,
+}
+
+/// Finds out who is calling.
+pub struct Authenticator {
+    db: Db,
+    vault: Arc<Vault>,
+    verifier: Verifier,
+    clock: Clock,
+}
+
+impl Authenticator {
+    /// An authenticator that believes the verifier's issuers, and the API keys of the database.
+    pub fn new(db: Db, vault: Arc<Vault>, verifier: Verifier, clock: Clock) -> Self {
+        Self { db, vault, verifier, clock }
+    }
+
+    /// Who is calling.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when that cannot be established; what the database says when it cannot be asked.
+    pub async fn authenticate(&self, evidence: Evidence<'_>, request_id: &str) -> Result<Caller> {
+        let wanted = match evidence.organization.map(str::parse::<OrganizationId>) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => return Err(Error::Unauthenticated("X-Organization-Id is no organization id")),
+        };
+        match (evidence.authorization, evidence.api_key) {
+            (None, None) => Err(Error::Unauthenticated("there is no credential")),
+            (Some(_), Some(_)) => Err(Error::Unauthenticated("there are two credentials")),
+            (None, Some(key)) => self.api_key(key, wanted, request_id).await,
+            (Some(authorization), None) => {
+                let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
+                if !scheme.eq_ignore_ascii_case("Bearer") {
+                    return Err(Error::Unauthenticated("the scheme is not Bearer"));
+                }
+                let token = token.trim();
+                if PlainKey::is_meant_by(token) {
+                    self.api_key(token, wanted, request_id).await
+                } else {
+                    self.token(token, wanted, request_id).await
+                }
+            }
+        }
+    }
+
+    /// A person, by token. The role is the database's, never the token's.
+    async fn token(&self, token: &str, wanted: Option<OrganizationId>, request_id: &str) -> Result<Caller> {
+        let verified = self.verifier.verify(token, self.clock.now())?;
+        let memberships = self
+            .db
+            .system_read(async |tx| db::member::list_of_identity(tx, &verified.issuer, &verified.subject).await)
+            .await?;
+        let pinned = match verified.organization.as_deref().map(str::parse::<OrganizationId>) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => return Err(Error::Unauthenticated("the token's organization is no organization id")),
+        };
+        let chosen = match (pinned, wanted) {
+            (Some(pinned), Some(wanted)) if pinned != wanted => {
+                return Err(Error::Unauthenticated("the token is for another organization"));
+            }
+            (pinned, wanted) => pinned.or(wanted),
+        };
+        let membership = match chosen {
+            Some(id) => memberships.iter().find(|membership| membership.organization_id == id),
+            None if memberships.len() > 1 => {
+                return Err(Error::Unauthenticated("the person has several organizations and X-Organization-Id names none"));
+            }
+            None => memberships.first(),
+        };
+        let membership = membership.ok_or(Error::Unauthenticated("the person is no member of the organization"))?;
+        Ok(Caller::user(membership.organization_id, membership.user_id, membership.role, pinned.is_none(), request_id))
+    }
+
+    /// A script, by key.
+    async fn api_key(&self, text: &str, wanted: Option<OrganizationId>, request_id: &str) -> Result<Caller> {
+        let key = PlainKey::parse(text).ok_or(Error::Unauthenticated("the API key is malformed"))?;
+        // Computed for unknown keys as well, so that time does not tell them from wrong ones.
+        let hash = key.hash(&self.vault);
+        let stored = self
+            .db
+            .system_read(async |tx| db::api_key::find_for_authentication(tx, key.key_id()).await)
+            .await?
+            .into_iter()
+            .find(|stored| stored.pepper_id == self.vault.root_key_id() && bool::from(stored.hash.ct_eq(&hash)))
+            .ok_or(Error::Unauthenticated("the API key is unknown"))?;
+        if stored.revoked_at.is_some() {
+            return Err(Error::Unauthenticated("the API key is revoked"));
+        }
+        if stored.expires_at.is_some_and(|end: DateTime<Utc>| end <= self.clock.now()) {
+            return Err(Error::Unauthenticated("the API key has expired"));
+        }
+        if wanted.is_some_and(|wanted| wanted != stored.organization_id) {
+            return Err(Error::Unauthenticated("the API key is of another organization"));
+        }
+        let scopes = stored.scopes.into_iter().flatten().collect();
+        Ok(Caller::api_key(stored.organization_id, stored.id, stored.creator_role, scopes, request_id))
+    }
+
+    /// The organizations that the caller may switch to with `X-Organization-Id`: just the one, for an API key and for a
+    /// token that is for one organization.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn organizations(&self, caller: &Caller) -> Result<Vec<Organization>> {
+        let organization = caller.organization();
+        match caller.actor() {
+            Actor::User(user) => {
+                let mut all = self.db.system_read(async |tx| db::organization::list_of_user(tx, user).await).await?;
+                all.retain(|found| caller.may_switch() || found.id == organization);
+                Ok(all)
+            }
+            Actor::ApiKey(_) => Ok(self
+                .db
+                .read(caller, policy::Action::OrganizationRead, async |tx| db::organization::find(tx).await)
+                .await?
+                .into_iter()
+                .collect()),
+        }
+    }
+}

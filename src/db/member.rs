@@ -1,0 +1,163 @@
+//! Who belongs to an organization, and with which role.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use diesel_async::RunQueryDsl;
+use futures_util::future::try_join;
+
+use super::filter::{Filter, Predicate, lower, or, strpos};
+use super::page::{Cursor, Key, Page, PageRequest, keyset};
+use super::schema::{identities, members, users};
+use super::scope::{OrgTable, OrgTx, SystemTx};
+use crate::auth::policy::Role;
+use crate::error::Result;
+use crate::id::{MemberId, OrganizationId, UserId};
+
+/// A membership.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = members, check_for_backend(diesel::pg::Pg))]
+pub struct Member {
+    /// `mem_...`
+    pub id: MemberId,
+    /// Whose.
+    pub user_id: UserId,
+    /// With which role.
+    pub role: Role,
+    /// Since when.
+    pub joined_at: DateTime<Utc>,
+    /// When the role last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Member {
+    /// Where it stands in the list.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { key: Key::Time(self.joined_at), id: self.id.uuid() }
+    }
+}
+
+/// What a list of members may be narrowed by.
+#[derive(Debug, Clone)]
+pub enum Condition {
+    /// Has this role.
+    Role(Role),
+    /// Name or e-mail address hold this word, in any case.
+    Holds(String),
+}
+
+type Source = diesel::dsl::InnerJoinQuerySource<members::table, users::table>;
+
+fn predicate(condition: &Condition) -> Predicate<Source> {
+    match condition {
+        Condition::Role(role) => Box::new(members::role.eq(*role)),
+        Condition::Holds(word) => {
+            let name: Predicate<Source> = Box::new(
+                users::name.is_not_null().and(strpos(lower(users::name.assume_not_null()), lower(word.clone())).gt(0)),
+            );
+            let email: Predicate<Source> = Box::new(
+                users::email.is_not_null().and(strpos(lower(users::email.assume_not_null()), lower(word.clone())).gt(0)),
+            );
+            or(name, email)
+        }
+    }
+}
+
+/// A page of the members that `filter` lets through, oldest first.
+pub async fn list(tx: &OrgTx, filter: &Filter<Condition>, page: &PageRequest) -> Result<Page<Member>> {
+    let query = || {
+        members::table::of(tx)
+            .inner_join(users::table)
+            .filter(filter.to_sql(&predicate))
+            .select(Member::as_select())
+            .into_boxed()
+    };
+    let rows = keyset!(query(), page, false, members::joined_at, members::id, time).load(&mut tx.conn());
+    if !page.count {
+        return Ok(page.page(rows.await?, None));
+    }
+    let total = members::table::of(tx)
+        .inner_join(users::table)
+        .filter(filter.to_sql(&predicate))
+        .count()
+        .get_result(&mut tx.conn());
+    let (rows, total) = try_join(rows, total).await?;
+    Ok(page.page(rows, Some(total)))
+}
+
+/// Those of `ids` that are memberships of the transaction's organization.
+pub async fn find_many(tx: &OrgTx, ids: &[MemberId]) -> Result<Vec<Member>> {
+    Ok(members::table::of(tx)
+        .filter(members::id.eq_any(ids.to_vec()))
+        .select(Member::as_select())
+        .load(&mut tx.conn())
+        .await?)
+}
+
+/// Whether `user` belongs to the transaction's organization.
+pub async fn is_member(tx: &OrgTx, user: UserId) -> Result<bool> {
+    Ok(diesel::select(diesel::dsl::exists(members::table::of(tx).filter(members::user_id.eq(user))))
+        .get_result(&mut tx.conn())
+        .await?)
+}
+
+/// A membership, as authentication needs it.
+#[derive(Debug, Clone, Queryable)]
+pub struct Membership {
+    /// In which organization.
+    pub organization_id: OrganizationId,
+    /// Who.
+    pub user_id: UserId,
+    /// With which role.
+    pub role: Role,
+}
+
+/// Every membership of the person whom `issuer` calls `subject`.
+pub async fn list_of_identity(tx: &SystemTx, issuer: &str, subject: &str) -> Result<Vec<Membership>> {
+    Ok(identities::table
+        .inner_join(members::table.on(members::user_id.eq(identities::user_id)))
+        .filter(identities::issuer.eq(issuer))
+        .filter(identities::subject.eq(subject))
+        .order(members::joined_at.asc())
+        .select((members::organization_id, members::user_id, members::role))
+        .load(&mut tx.conn())
+        .await?)
+}
+
+/// The first owner of an organization.
+pub async fn find_owner(tx: &SystemTx, organization: OrganizationId) -> Result<Option<UserId>> {
+    Ok(members::table
+        .filter(members::organization_id.eq(organization))
+        .filter(members::role.eq(Role::Owner))
+        .order((members::joined_at.asc(), members::id.asc()))
+        .select(members::user_id)
+        .first(&mut tx.conn())
+        .await
+        .optional()?)
+}
+
+/// Makes `user` a member, or gives a member another role. Without a role, a member keeps the one there is.
+pub async fn put(tx: &SystemTx, organization: OrganizationId, user: UserId, role: Option<Role>) -> Result<Role> {
+    let new = (
+        members::organization_id.eq(organization),
+        members::id.eq(MemberId::generate()),
+        members::user_id.eq(user),
+        members::role.eq(role.unwrap_or(Role::Member)),
+    );
+    let insert = diesel::insert_into(members::table).values(new).on_conflict((members::organization_id, members::user_id));
+    if role.is_some() {
+        insert
+            .do_update()
+            .set((members::role.eq(excluded(members::role)), members::updated_at.eq(diesel::dsl::now)))
+            .execute(&mut tx.conn())
+            .await?;
+    } else {
+        insert.do_nothing().execute(&mut tx.conn()).await?;
+    }
+    Ok(members::table
+        .filter(members::organization_id.eq(organization))
+        .filter(members::user_id.eq(user))
+        .select(members::role)
+        .first(&mut tx.conn())
+        .await?)
+}

@@ -1,0 +1,71 @@
+//! The migrations, inside the binary.
+
+use anyhow::{Context as _, anyhow};
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::connect::Settings;
+use super::scope::SystemTx;
+use crate::error::Result;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+/// Two instances that start together must not migrate together. The number is ours alone; it says nothing.
+const LOCK: i64 = 0x7061_7463_6862_6179;
+
+diesel::table! {
+    __diesel_schema_migrations (version) {
+        version -> Text,
+        run_on -> Timestamp,
+    }
+}
+
+/// Which way to migrate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Run what is pending.
+    Up,
+    /// Take all of it back, and all data with it.
+    Down,
+}
+
+/// Brings a database to this version's tables, or back to none. Needs a login that owns the tables and may make roles.
+/// Must run on a multi-threaded runtime.
+///
+/// # Errors
+/// When the database is not there, or refuses a statement.
+pub async fn migrate(settings: &Settings, direction: Direction) -> anyhow::Result<Vec<String>> {
+    let mut connection = settings.connect().await.with_context(|| format!("cannot connect to {}", settings.describe()))?;
+    // The connection ends with this function, and the lock with the connection.
+    connection.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})")).await?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    let done = match direction {
+        Direction::Up => harness.run_pending_migrations(MIGRATIONS),
+        Direction::Down => harness.revert_all_migrations(MIGRATIONS),
+    };
+    let done = done.map_err(|error| {
+        let hint = if error.to_string().contains("permission denied to create role") {
+            "\nThe login may not create roles. Let an administrator run once:\n  \
+             CREATE ROLE patchbay_app NOLOGIN; CREATE ROLE patchbay_system NOLOGIN;\n  \
+             GRANT patchbay_app, patchbay_system TO <this login> WITH ADMIN OPTION;"
+        } else {
+            ""
+        };
+        anyhow!("a migration failed and was taken back: {error}{hint}")
+    })?;
+    Ok(done.into_iter().map(|version| version.to_string()).collect())
+}
+
+/// The migrations of this binary that the database does not have.
+pub async fn pending(tx: &SystemTx) -> Result<Vec<String>> {
+    let have: Vec<String> = __diesel_schema_migrations::table
+        .select(__diesel_schema_migrations::version)
+        .load(&mut tx.conn())
+        .await?;
+    let want: Vec<Box<dyn Migration<Pg>>> =
+        MIGRATIONS.migrations().map_err(|error| crate::error::Error::internal(anyhow!("embedded migrations: {error}")))?;
+    Ok(want.iter().map(|migration| migration.name().version().to_string()).filter(|name| !have.contains(name)).collect())
+}

@@ -1,0 +1,140 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    api_keys (organization_id, id) {
+        organization_id -> Uuid,
+        id -> Uuid,
+        name -> Text,
+        key_id -> Text,
+        hash -> Bytea,
+        pepper_id -> Text,
+        scopes -> Array<Nullable<Text>>,
+        created_by_user_id -> Uuid,
+        created_at -> Timestamptz,
+        expires_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        version -> Int4,
+    }
+}
+
+diesel::table! {
+    audit_log (organization_id, id) {
+        organization_id -> Uuid,
+        id -> Uuid,
+        action -> Text,
+        actor_user_id -> Nullable<Uuid>,
+        actor_api_key_id -> Nullable<Uuid>,
+        subject -> Nullable<Text>,
+        request_id -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    configurations (organization_id, id) {
+        organization_id -> Uuid,
+        id -> Uuid,
+        owner_user_id -> Nullable<Uuid>,
+        owner_api_key_id -> Nullable<Uuid>,
+        connector_id -> Text,
+        name -> Text,
+        configuration -> Jsonb,
+        enabled -> Bool,
+        health_status -> Text,
+        last_sync_at -> Nullable<Timestamptz>,
+        last_error -> Nullable<Text>,
+        description -> Nullable<Text>,
+        metadata -> Nullable<Jsonb>,
+        credential_revision -> Int8,
+        version -> Int4,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    credentials (organization_id, configuration_id) {
+        organization_id -> Uuid,
+        configuration_id -> Uuid,
+        revision -> Int8,
+        kind -> Text,
+        bound_origin -> Text,
+        organization_key_version -> Int4,
+        sealed -> Bytea,
+        expires_at -> Nullable<Timestamptz>,
+        refreshable -> Bool,
+        scopes -> Array<Nullable<Text>>,
+        rotated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    identities (issuer, subject) {
+        issuer -> Text,
+        subject -> Text,
+        user_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    members (organization_id, id) {
+        organization_id -> Uuid,
+        id -> Uuid,
+        user_id -> Uuid,
+        role -> Text,
+        joined_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    organization_keys (organization_id, version) {
+        organization_id -> Uuid,
+        version -> Int4,
+        root_key_id -> Text,
+        wrapped -> Bytea,
+        state -> Text,
+        created_at -> Timestamptz,
+        rewrapped_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    organizations (id) {
+        id -> Uuid,
+        name -> Text,
+        slug -> Text,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    users (id) {
+        id -> Uuid,
+        name -> Nullable<Text>,
+        email -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::joinable!(api_keys -> organizations (organization_id));
+diesel::joinable!(audit_log -> organizations (organization_id));
+diesel::joinable!(configurations -> organizations (organization_id));
+diesel::joinable!(identities -> users (user_id));
+diesel::joinable!(members -> organizations (organization_id));
+diesel::joinable!(members -> users (user_id));
+diesel::joinable!(organization_keys -> organizations (organization_id));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    api_keys,
+    audit_log,
+    configurations,
+    credentials,
+    identities,
+    members,
+    organization_keys,
+    organizations,
+    users,
+);

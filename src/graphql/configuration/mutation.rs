@@ -1,0 +1,598 @@
+//! Mutations of configurations and of their credentials.
+
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, OneofObject};
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::PersonalConnectorConfiguration;
+use crate::app::App;
+use crate::auth::caller::{Actor, Caller};
+use crate::auth::policy::{Action, Role};
+use crate::connector::configuration as rules;
+use crate::connector::credentials::Credentials;
+use crate::connector::{Connector, catalog};
+use crate::db::configuration::{Configuration, ConfigurationChanges, NewConfiguration, Owner, WithCredential};
+use crate::db::{self, OrgTx};
+use crate::error::{Code, Detail, Error, Rejection, Result};
+use crate::graphql::context::{Nullable, RequestContext as _};
+use crate::graphql::scalar::{DateTime, JsonObject};
+use crate::graphql::user_error::{answer, payload};
+use crate::id::ConfigurationId;
+
+/// Credentials for one auth method: give exactly one field. They are sealed at once and never returned or logged.
+#[derive(OneofObject)]
+pub enum CredentialsInput {
+    /// Type `api_key`.
+    ApiKey(ApiKeyCredentialsInput),
+    /// Type `oauth2`.
+    #[graphql(name = "oauth2")]
+    OAuth2(OAuth2CredentialsInput),
+    /// Type `bearer`.
+    Bearer(BearerCredentialsInput),
+    /// Type `basic`.
+    Basic(BasicCredentialsInput),
+}
+
+/// Type `api_key`.
+#[derive(InputObject)]
+pub struct ApiKeyCredentialsInput {
+    /// The key.
+    #[graphql(secret)]
+    api_key: SecretString,
+}
+
+/// Type `oauth2`, for tokens obtained elsewhere.
+#[derive(InputObject)]
+#[graphql(name = "OAuth2CredentialsInput")]
+pub struct OAuth2CredentialsInput {
+    /// For requests.
+    #[graphql(secret)]
+    access_token: SecretString,
+    /// To get the next access token.
+    #[graphql(secret)]
+    refresh_token: Option<SecretString>,
+    /// When the access token ends.
+    expires_at: Option<DateTime>,
+    /// What was granted.
+    scopes: Option<Vec<String>>,
+}
+
+/// Type `bearer`.
+#[derive(InputObject)]
+pub struct BearerCredentialsInput {
+    /// The token.
+    #[graphql(secret)]
+    token: SecretString,
+}
+
+/// Type `basic`.
+#[derive(InputObject)]
+pub struct BasicCredentialsInput {
+    /// Often an e-mail address.
+    username: String,
+    /// Or a token in its place.
+    #[graphql(secret)]
+    password: SecretString,
+}
+
+impl From<CredentialsInput> for Credentials {
+    fn from(input: CredentialsInput) -> Self {
+        match input {
+            CredentialsInput::ApiKey(ApiKeyCredentialsInput { api_key }) => Self::ApiKey { api_key },
+            CredentialsInput::OAuth2(OAuth2CredentialsInput { access_token, refresh_token, expires_at, scopes }) => {
+                let expires_at = expires_at.map(|time| time.0);
+                Self::OAuth2 { access_token, refresh_token, expires_at, scopes: scopes.unwrap_or_default() }
+            }
+            CredentialsInput::Bearer(BearerCredentialsInput { token }) => Self::Bearer { token },
+            CredentialsInput::Basic(BasicCredentialsInput { username, password }) => Self::Basic { username, password },
+        }
+    }
+}
+
+/// Owner of a configuration: give exactly one field.
+#[derive(OneofObject)]
+pub enum ConfigurationOwnerInput {
+    /// A member of the organization.
+    UserId(ID),
+    /// An API key of the organization.
+    ApiKeyId(ID),
+}
+
+/// What to create.
+#[derive(InputObject)]
+pub struct PersonalConnectorConfigurationCreateInput {
+    /// `pcon_…`
+    personal_connector_id: ID,
+    /// 1 to 120 characters, unique for one owner and connector.
+    name: String,
+    /// Follows the connector's configurationSchema.
+    configuration: JsonObject,
+    /// Sealed at once.
+    credentials: Option<CredentialsInput>,
+    /// At most 2000 characters.
+    description: Option<String>,
+    /// At most 50 keys.
+    metadata: Option<JsonObject>,
+    /// Whether it is active.
+    #[graphql(default = true)]
+    enabled: bool,
+    /// Defaults to the caller. Another owner needs role admin.
+    owner: Option<ConfigurationOwnerInput>,
+}
+
+/// Only given fields change. An explicit null clears description or metadata; other fields cannot be null.
+#[derive(InputObject)]
+pub struct PersonalConnectorConfigurationUpdateInput {
+    /// 1 to 120 characters, unique for one owner and connector.
+    name: MaybeUndefined<String>,
+    /// Replaces the whole object. To change parts use configurationPatch.
+    configuration: MaybeUndefined<JsonObject>,
+    /// JSON Merge Patch (RFC 7386) on configuration: null removes a key. Not together with configuration.
+    configuration_patch: MaybeUndefined<JsonObject>,
+    /// At most 2000 characters.
+    description: MaybeUndefined<String>,
+    /// Replaces all metadata; null removes all. To change parts use metadataPatch.
+    metadata: MaybeUndefined<JsonObject>,
+    /// JSON Merge Patch (RFC 7386) on metadata: null removes a key. Not together with metadata.
+    metadata_patch: MaybeUndefined<JsonObject>,
+    /// Whether it is active.
+    enabled: MaybeUndefined<bool>,
+}
+
+payload!(
+    /// What creating a configuration gave.
+    PersonalConnectorConfigurationCreatePayload {
+        /// The new one; null when there are userErrors.
+        personal_connector_configuration: PersonalConnectorConfiguration
+    }
+);
+payload!(
+    /// What changing a configuration gave.
+    PersonalConnectorConfigurationUpdatePayload {
+        /// As it is now; null when there are userErrors.
+        personal_connector_configuration: PersonalConnectorConfiguration
+    }
+);
+payload!(
+    /// What deleting a configuration gave.
+    PersonalConnectorConfigurationDeletePayload {
+        /// The id that is gone; null when there are userErrors.
+        deleted_id: ID
+    }
+);
+payload!(
+    /// What rotating credentials gave.
+    PersonalConnectorConfigurationRotateCredentialsPayload {
+        /// As it is now; null when there are userErrors.
+        personal_connector_configuration: PersonalConnectorConfiguration
+    }
+);
+
+/// Size and shape of `configuration`.
+pub(super) fn check_configuration(connector: &Connector, configuration: &Value, field: &[&str]) -> Vec<Rejection> {
+    match rules::check_size(configuration, field) {
+        Some(rejection) => vec![rejection],
+        None => connector.check(configuration, field),
+    }
+}
+
+fn reject(rejections: Vec<Rejection>) -> Result<()> {
+    if rejections.is_empty() { Ok(()) } else { Err(Error::Rejected(rejections)) }
+}
+
+fn not_found() -> Error {
+    Rejection::not_found(&["id"], "personal connector configuration").into()
+}
+
+/// The row, locked, if it is visible and has the version that the caller has seen.
+async fn lock(tx: &OrgTx, id: &ID, expected_version: Option<i32>) -> Result<Configuration> {
+    let id: ConfigurationId = id.parse().map_err(|_| not_found())?;
+    let row = db::configuration::find_for_update(tx, id).await?.ok_or_else(not_found)?;
+    match expected_version {
+        Some(expected) if expected != row.version => Err(Rejection {
+            detail: Detail::Version { expected, current: row.version },
+            ..Rejection::new(
+                Code::VersionConflict,
+                &["expectedVersion"],
+                "The configuration has changed since it was read. Read it again, merge, and try again.",
+            )
+        }
+        .into()),
+        _ => Ok(row),
+    }
+}
+
+async fn read_back(tx: &OrgTx, id: ConfigurationId) -> Result<WithCredential> {
+    db::configuration::find(tx, id).await?.ok_or_else(not_found)
+}
+
+/// The connector of a stored row. One that has left the catalogue keeps its rows and takes no changes to them.
+fn connector_of(row: &Configuration) -> Result<&'static Connector> {
+    catalog::find(&row.connector_id).ok_or_else(|| {
+        let message = format!("{} is not in the catalogue any more.", row.connector_id);
+        Rejection::new(Code::InvalidState, &["id"], message).into()
+    })
+}
+
+/// Turns the violation of a name's uniqueness into what the caller can use: who has the name.
+async fn explain_name(app: &App, caller: &Caller, error: Error, owner: Owner, connector_id: &str, name: &str) -> Error {
+    if !matches!(error.constraint(), Some("configurations_user_name_key" | "configurations_api_key_name_key")) {
+        return error;
+    }
+    let existing = app
+        .db
+        .read(caller, Action::ConfigurationRead, async |tx| {
+            db::configuration::find_by_name(tx, owner, connector_id, name).await
+        })
+        .await;
+    let detail = match existing {
+        Ok(Some(id)) => Detail::NameTaken { existing_id: id.to_string() },
+        // Gone again, or the key may not read: the name alone is said.
+        Ok(None) | Err(_) => Detail::None,
+    };
+    let message = "Another configuration of the same owner and connector has this name.";
+    Rejection { detail, ..Rejection::new(Code::NameTaken, &["input", "name"], message) }.into()
+}
+
+async fn create(
+    app: &App,
+    caller: &Caller,
+    input: PersonalConnectorConfigurationCreateInput,
+) -> Result<PersonalConnectorConfigurationCreatePayload> {
+    let PersonalConnectorConfigurationCreateInput {
+        personal_connector_id,
+        name,
+        configuration,
+        credentials,
+        description,
+        metadata,
+        enabled,
+        owner,
+    } = input;
+    caller.require(Action::ConfigurationCreate)?;
+    if credentials.is_some() {
+        caller.require(Action::CredentialWrite)?;
+    }
+    let connector = catalog::find(&personal_connector_id)
+        .ok_or_else(|| Rejection::not_found(&["input", "personalConnectorId"], "personal connector"))?;
+    let configuration = Value::from(configuration);
+    let metadata = metadata.map(Value::from);
+    let credentials = credentials.map(Credentials::from);
+    let mut rejections = Vec::new();
+    rejections.extend(rules::check_name(&name, &["input", "name"]));
+    rejections.extend(check_configuration(connector, &configuration, &["input", "configuration"]));
+    rejections.extend(description.as_deref().and_then(|text| rules::check_description(text, &["input", "description"])));
+    rejections.extend(metadata.as_ref().and_then(|pairs| rules::check_metadata(pairs, &["input", "metadata"])));
+    if let Some(credentials) = &credentials {
+        rejections.extend(credentials.check(connector, &["input", "credentials"]));
+    }
+    reject(rejections)?;
+
+    let owner = owner.map(|owner| owner.resolve(caller)).transpose()?.unwrap_or(caller.actor());
+    let new = NewConfiguration {
+        owner,
+        connector_id: connector.id,
+        name: &name,
+        configuration: &configuration,
+        enabled,
+        description: description.as_deref(),
+        metadata: metadata.as_ref(),
+    };
+    let row = app
+        .db
+        .write(caller, Action::ConfigurationCreate, async |tx| {
+            require_owner(tx, owner).await?;
+            let row = db::configuration::create(tx, &new).await?;
+            let Some(credentials) = &credentials else { return Ok((row, None)) };
+            credentials.store(tx, &app.vault, connector, &row).await?;
+            let info = db::credential::find(tx, row.id).await?;
+            Ok((row, info))
+        })
+        .await;
+    match row {
+        Ok(row) => Ok(PersonalConnectorConfigurationCreatePayload {
+            personal_connector_configuration: Some(row.into()),
+            user_errors: Vec::new(),
+        }),
+        Err(error) => Err(explain_name(app, caller, error, owner, connector.id, &name).await),
+    }
+}
+
+impl ConfigurationOwnerInput {
+    fn resolve(self, caller: &Caller) -> Result<Owner> {
+        let missing = |name: &str, object: &str| Rejection::not_found(&["input", "owner", name], object);
+        let owner = match self {
+            Self::UserId(id) => Actor::User(id.parse().map_err(|_| missing("userId", "member"))?),
+            Self::ApiKeyId(id) => Actor::ApiKey(id.parse().map_err(|_| missing("apiKeyId", "API key"))?),
+        };
+        let admin = matches!(caller.actor(), Actor::User(_)) && caller.role() >= Role::Admin;
+        if owner == caller.actor() || admin { Ok(owner) } else { Err(Error::Forbidden(Action::ConfigurationCreate)) }
+    }
+}
+
+/// The owner must be in the organization. The composite key says so too; this says it in words.
+async fn require_owner(tx: &OrgTx, owner: Owner) -> Result<()> {
+    if owner == tx.caller().actor() {
+        return Ok(());
+    }
+    match owner {
+        Actor::User(id) if !db::member::is_member(tx, id).await? => {
+            Err(Rejection::not_found(&["input", "owner", "userId"], "member").into())
+        }
+        Actor::ApiKey(id) if db::api_key::find_many(tx, &[id]).await?.is_empty() => {
+            Err(Rejection::not_found(&["input", "owner", "apiKeyId"], "API key").into())
+        }
+        Actor::User(_) | Actor::ApiKey(_) => Ok(()),
+    }
+}
+
+/// What `input` changes of `row`.
+fn changes(
+    input: PersonalConnectorConfigurationUpdateInput,
+    row: &Configuration,
+    connector: &Connector,
+) -> Result<ConfigurationChanges> {
+    let PersonalConnectorConfigurationUpdateInput {
+        name,
+        configuration,
+        configuration_patch,
+        description,
+        metadata,
+        metadata_patch,
+        enabled,
+    } = input;
+    let mut rejections = Vec::new();
+    let mut refuse_null = |is_null: bool, name: &str| {
+        if is_null {
+            rejections.push(Rejection::new(Code::Required, &["input", name], format!("{name} cannot be null; leave it out.")));
+        }
+    };
+    refuse_null(name.is_null(), "name");
+    refuse_null(configuration.is_null(), "configuration");
+    refuse_null(configuration_patch.is_null(), "configurationPatch");
+    refuse_null(metadata_patch.is_null(), "metadataPatch");
+    refuse_null(enabled.is_null(), "enabled");
+    for (both, whole, patch) in [
+        (configuration.is_value() && configuration_patch.is_value(), "configuration", "configurationPatch"),
+        (!metadata.is_undefined() && metadata_patch.is_value(), "metadata", "metadataPatch"),
+    ] {
+        if both {
+            let message = format!("Give {whole} or {patch}, not both.");
+            rejections.push(Rejection::new(Code::Invalid, &["input", patch], message));
+        }
+    }
+    reject(rejections)?;
+
+    let (configuration_field, configuration) = match (configuration.take(), configuration_patch.take()) {
+        (Some(whole), _) => ("configuration", Some(Value::from(whole))),
+        (None, Some(patch)) => ("configurationPatch", Some(patched(Some(&row.configuration), &patch))),
+        (None, None) => ("configuration", None),
+    };
+    let (metadata_field, metadata) = match (metadata, metadata_patch.take()) {
+        (MaybeUndefined::Value(whole), _) => ("metadata", Some(Some(Value::from(whole)))),
+        (MaybeUndefined::Null, _) => ("metadata", Some(None)),
+        (MaybeUndefined::Undefined, Some(patch)) => {
+            ("metadataPatch", Some(Some(patched(row.metadata.as_ref(), &patch))))
+        }
+        (MaybeUndefined::Undefined, None) => ("metadata", None),
+    };
+    let description = match description {
+        MaybeUndefined::Value(text) => Some(Some(text)),
+        MaybeUndefined::Null => Some(None),
+        MaybeUndefined::Undefined => None,
+    };
+    let changes = ConfigurationChanges { name: name.take(), configuration, description, metadata, enabled: enabled.take() };
+
+    let mut rejections = Vec::new();
+    rejections.extend(changes.name.as_deref().and_then(|name| rules::check_name(name, &["input", "name"])));
+    if let Some(configuration) = &changes.configuration {
+        rejections.extend(check_configuration(connector, configuration, &["input", configuration_field]));
+    }
+    if let Some(Some(text)) = &changes.description {
+        rejections.extend(rules::check_description(text, &["input", "description"]));
+    }
+    if let Some(Some(pairs)) = &changes.metadata {
+        rejections.extend(rules::check_metadata(pairs, &["input", metadata_field]));
+    }
+    reject(rejections)?;
+    Ok(changes)
+}
+
+fn patched(target: Option<&Value>, patch: &JsonObject) -> Value {
+    let mut members = match target {
+        Some(Value::Object(members)) => members.clone(),
+        _ => Map::new(),
+    };
+    rules::merge_patch(&mut members, &patch.0);
+    Value::Object(members)
+}
+
+/// A credential goes to the place that it was given for and to no other: whoever may change the address must not be able
+/// to have the secret sent there.
+async fn check_destination(tx: &OrgTx, row: &Configuration, connector: &Connector, changes: &ConfigurationChanges) -> Result<()> {
+    let Some(configuration) = &changes.configuration else { return Ok(()) };
+    let origin = connector.origin(configuration);
+    if origin == connector.origin(&row.configuration) {
+        return Ok(());
+    }
+    match db::credential::find(tx, row.id).await? {
+        Some(info) if info.bound_origin != origin => {
+            let bound = if info.bound_origin.is_empty() { "no address" } else { &info.bound_origin };
+            let message = format!(
+                "The stored credentials are bound to {bound}. Remove them (personalConnectorConfigurationClearCredentials), \
+                 change the address, then give credentials again."
+            );
+            let member = connector.address_member.unwrap_or_default();
+            Err(Rejection::new(Code::InvalidState, &["input", "configuration", member], message).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn update(
+    app: &App,
+    caller: &Caller,
+    id: ID,
+    input: PersonalConnectorConfigurationUpdateInput,
+    expected_version: Option<i32>,
+) -> Result<PersonalConnectorConfigurationUpdatePayload> {
+    let mut attempt = None;
+    let row = app
+        .db
+        .write(caller, Action::ConfigurationUpdate, async |tx| {
+            let row = lock(tx, &id, expected_version).await?;
+            let connector = connector_of(&row)?;
+            let changes = changes(input, &row, connector)?;
+            if changes == ConfigurationChanges::default() {
+                let message = "There is nothing to change: give at least one field.";
+                return Err(Rejection::new(Code::Required, &["input"], message).into());
+            }
+            check_destination(tx, &row, connector, &changes).await?;
+            if let Some(name) = &changes.name {
+                let owner = row.owner_user_id.map(Actor::User).or(row.owner_api_key_id.map(Actor::ApiKey));
+                attempt = owner.map(|owner| (owner, row.connector_id.clone(), name.clone()));
+            }
+            db::configuration::update(tx, row.id, changes).await?;
+            read_back(tx, row.id).await
+        })
+        .await;
+    match (row, attempt) {
+        (Ok(row), _) => Ok(updated(row)),
+        (Err(error), Some((owner, connector, name))) => {
+            Err(explain_name(app, caller, error, owner, &connector, &name).await)
+        }
+        (Err(error), None) => Err(error),
+    }
+}
+
+fn updated(row: WithCredential) -> PersonalConnectorConfigurationUpdatePayload {
+    PersonalConnectorConfigurationUpdatePayload {
+        personal_connector_configuration: Some(row.into()),
+        user_errors: Vec::new(),
+    }
+}
+
+async fn set_enabled(
+    app: &App,
+    caller: &Caller,
+    id: ID,
+    enabled: bool,
+) -> Result<PersonalConnectorConfigurationUpdatePayload> {
+    app.db
+        .write(caller, Action::ConfigurationUpdate, async |tx| {
+            let row = lock(tx, &id, None).await?;
+            if row.enabled != enabled {
+                let changes = ConfigurationChanges { enabled: Some(enabled), ..ConfigurationChanges::default() };
+                db::configuration::update(tx, row.id, changes).await?;
+            }
+            read_back(tx, row.id).await
+        })
+        .await
+        .map(updated)
+}
+
+/// Mutations of configurations.
+#[derive(Default)]
+pub struct ConfigurationMutation;
+
+#[Object]
+impl ConfigurationMutation {
+    /// Creates a configuration. [role member, scope configurations_write; with credentials also credentials_write]
+    async fn personal_connector_configuration_create(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to create.")] input: PersonalConnectorConfigurationCreateInput,
+    ) -> Nullable<PersonalConnectorConfigurationCreatePayload> {
+        answer(create(ctx.app(), ctx.caller(), input).await)
+    }
+
+    /// Changes what is given and nothing else. [owner, or role admin, scope configurations_write]
+    async fn personal_connector_configuration_update(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`pconf_…`")] id: ID,
+        #[graphql(desc = "What to change.")] input: PersonalConnectorConfigurationUpdateInput,
+        #[graphql(desc = "Refuse with VERSION_CONFLICT when the object has changed since it was read.")]
+        expected_version: Option<i32>,
+    ) -> Nullable<PersonalConnectorConfigurationUpdatePayload> {
+        answer(update(ctx.app(), ctx.caller(), id, input, expected_version).await)
+    }
+
+    /// Deletes a configuration and destroys its credentials. Deleting one that is gone gives NOT_FOUND. [owner, or role
+    /// admin, scope configurations_write]
+    async fn personal_connector_configuration_delete(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`pconf_…`")] id: ID,
+        #[graphql(desc = "Refuse with VERSION_CONFLICT when the object has changed since it was read.")]
+        expected_version: Option<i32>,
+    ) -> Nullable<PersonalConnectorConfigurationDeletePayload> {
+        let (app, caller) = (ctx.app(), ctx.caller());
+        let deleted = app.db.write(caller, Action::ConfigurationDelete, async |tx| {
+            let row = lock(tx, &id, expected_version).await?;
+            db::configuration::delete(tx, row.id).await?;
+            Ok(PersonalConnectorConfigurationDeletePayload { deleted_id: Some(row.id.into()), user_errors: Vec::new() })
+        });
+        answer(deleted.await)
+    }
+
+    /// Does nothing when already enabled. [owner, or role admin, scope configurations_write]
+    async fn personal_connector_configuration_enable(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`pconf_…`")] id: ID,
+    ) -> Nullable<PersonalConnectorConfigurationUpdatePayload> {
+        answer(set_enabled(ctx.app(), ctx.caller(), id, true).await)
+    }
+
+    /// Does nothing when already disabled. [owner, or role admin, scope configurations_write]
+    async fn personal_connector_configuration_disable(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`pconf_…`")] id: ID,
+    ) -> Nullable<PersonalConnectorConfigurationUpdatePayload> {
+        answer(set_enabled(ctx.app(), ctx.caller(), id, false).await)
+    }
+
+    /// Replaces the credentials and sets healthStatus to unknown. [owner, or role admin, scope credentials_write]
+    async fn personal_connector_configuration_rotate_credentials(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`pconf_…`")] id: ID,
+        #[graphql(desc = "The new credentials.")] credentials: CredentialsInput,
+    ) -> Nullable<PersonalConnectorConfigurationRotateCredentialsPayload> {
+        let (app, caller) = (ctx.app(), ctx.caller());
+        let credentials = Credentials::from(credentials);
+        let rotated = app.db.write(caller, Action::CredentialWrite, async |tx| {
+            let row = lock(tx, &id, None).await?;
+            let connector = connector_of(&row)?;
+            reject(credentials.check(connector, &["credentials"]))?;
+            credentials.store(tx, &app.vault, connector, &row).await?;
+            db::configuration::touch_credential(tx, row.id).await?;
+            let personal_connector_configuration = Some(read_back(tx, row.id).await?.into());
+            Ok(PersonalConnectorConfigurationRotateCredentialsPayload {
+                personal_connector_configuration,
+                user_errors: Vec::new(),
+            })
+        });
+        answer(rotated.await)
+    }
+
+    /// Removes the credentials and sets healthStatus to unknown. Does nothing when there are none. [owner, or role admin,
+    /// scope credentials_write]
+    async fn personal_connector_configuration_clear_credentials(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`pconf_…`")] id: ID,
+    ) -> Nullable<PersonalConnectorConfigurationUpdatePayload> {
+        let (app, caller) = (ctx.app(), ctx.caller());
+        let cleared = app.db.write(caller, Action::CredentialWrite, async |tx| {
+            let row = lock(tx, &id, None).await?;
+            if db::credential::delete(tx, row.id).await? {
+                db::configuration::touch_credential(tx, row.id).await?;
+            }
+            Ok(updated(read_back(tx, row.id).await?))
+        });
+        answer(cleared.await)
+    }
+}

@@ -1,0 +1,401 @@
+//! What a document must be before it runs: small enough, and without values that could only fail later.
+//!
+//! Everything is measured on the parsed document, fragments counted once and multiplied, so that a short document whose
+//! fragments unfold into millions of fields is refused before anything walks them. Introspection has a depth of its own:
+//! the standard query needs 15.
+
+use std::collections::HashMap;
+
+use async_graphql::parser::types::{
+    Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+};
+use async_graphql::{Name, Pos, Positioned, Value as ConstValue, Variables};
+use async_graphql_value::Value;
+
+/// The longest document, in bytes.
+pub const MAX_BYTES: usize = 64 * 1024;
+/// How deep selections nest.
+pub const MAX_DEPTH: usize = 12;
+/// How deep selections nest below `__schema` and `__type`.
+const MAX_INTROSPECTION_DEPTH: usize = 20;
+/// What all selected fields may cost.
+pub const MAX_COMPLEXITY: usize = 10_000;
+/// How many fields may have an alias, after fragments are unfolded.
+pub const MAX_ALIASES: usize = 30;
+const MAX_FIELDS: usize = 1000;
+const MAX_ROOT_QUERIES: usize = 20;
+const MAX_ROOT_MUTATIONS: usize = 10;
+const MAX_DIRECTIVES: usize = 5;
+const MAX_OPERATIONS: usize = 10;
+
+/// Why a document does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Stable, machine-readable.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub message: String,
+    /// The argument at fault, if one is: `input.name`.
+    pub argument: Option<String>,
+}
+
+fn too(code: &'static str, message: String) -> Violation {
+    Violation { code, message, argument: None }
+}
+
+/// The operation that is meant, with its name.
+pub fn operation<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Option<(Option<&'a Name>, &'a Positioned<OperationDefinition>)> {
+    match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some((None, operation)),
+        (DocumentOperations::Single(_), Some(_)) => None,
+        (DocumentOperations::Multiple(all), None) if all.len() == 1 => {
+            all.iter().next().map(|(name, operation)| (Some(name), operation))
+        }
+        (DocumentOperations::Multiple(_), None) => None,
+        (DocumentOperations::Multiple(all), Some(wanted)) => {
+            all.get_key_value(wanted).map(|(name, operation)| (Some(name), operation))
+        }
+    }
+}
+
+/// Names of arguments, by where their values stand in the document.
+pub type ArgumentPlaces = HashMap<Pos, String>;
+
+/// Checks a document with its variables.
+///
+/// # Errors
+/// The first violation.
+pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<ArgumentPlaces, Violation> {
+    for (name, value) in variables.iter() {
+        check_text(value, &mut vec![name.to_string()])?;
+    }
+    if document.operations.iter().count() > MAX_OPERATIONS {
+        return Err(too("QUERY_TOO_COMPLEX", format!("A document has at most {MAX_OPERATIONS} operations.")));
+    }
+    let mut measure = Measure { document, fragments: HashMap::new() };
+    for (_, operation) in document.operations.iter() {
+        let size = measure.selection_set(&operation.node.selection_set.node);
+        let max_roots = match operation.node.ty {
+            OperationType::Mutation => MAX_ROOT_MUTATIONS,
+            OperationType::Query | OperationType::Subscription => MAX_ROOT_QUERIES,
+        };
+        if size.depth > MAX_DEPTH {
+            return Err(too("QUERY_TOO_DEEP", format!("Selections nest at most {MAX_DEPTH} deep.")));
+        }
+        for (what, count, max) in [
+            ("fields on one level of the root", size.roots, max_roots),
+            ("fields, fragments unfolded", size.fields, MAX_FIELDS),
+            ("aliases", size.aliases, MAX_ALIASES),
+            ("directives on one field", size.directives.max(operation.node.directives.len()), MAX_DIRECTIVES),
+        ] {
+            if count > max {
+                return Err(too("QUERY_TOO_COMPLEX", format!("An operation has at most {max} {what}.")));
+            }
+        }
+    }
+    let mut literals = Literals { variables, defaults: defaults(document), places: HashMap::new() };
+    for (_, operation) in document.operations.iter() {
+        for definition in &operation.node.variable_definitions {
+            if let Some(value) = &definition.node.default_value {
+                check_text(&value.node, &mut vec![definition.node.name.node.to_string()])?;
+            }
+        }
+        literals.directives(&operation.node.directives)?;
+        literals.selection_set(&operation.node.selection_set.node)?;
+    }
+    for fragment in document.fragments.values() {
+        literals.directives(&fragment.node.directives)?;
+        literals.selection_set(&fragment.node.selection_set.node)?;
+    }
+    Ok(literals.places)
+}
+
+/// How large a selection is.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    depth: usize,
+    roots: usize,
+    fields: usize,
+    aliases: usize,
+    directives: usize,
+}
+
+struct Measure<'a> {
+    document: &'a ExecutableDocument,
+    /// Nothing while a fragment is being measured: a cycle counts as nothing, and validation refuses it.
+    fragments: HashMap<&'a Name, Size>,
+}
+
+impl<'a> Measure<'a> {
+    fn selection_set(&mut self, set: &'a SelectionSet) -> Size {
+        let mut total = Size::default();
+        for selection in &set.items {
+            let part = match &selection.node {
+                Selection::Field(field) => self.field(&field.node),
+                Selection::InlineFragment(fragment) => {
+                    let mut size = self.selection_set(&fragment.node.selection_set.node);
+                    size.directives = size.directives.max(fragment.node.directives.len());
+                    size
+                }
+                Selection::FragmentSpread(spread) => {
+                    let mut size = self.fragment(&spread.node.fragment_name.node);
+                    size.directives = size.directives.max(spread.node.directives.len());
+                    size
+                }
+            };
+            total.depth = total.depth.max(part.depth);
+            total.directives = total.directives.max(part.directives);
+            total.roots = total.roots.saturating_add(part.roots);
+            total.fields = total.fields.saturating_add(part.fields);
+            total.aliases = total.aliases.saturating_add(part.aliases);
+        }
+        total
+    }
+
+    fn field(&mut self, field: &'a Field) -> Size {
+        let inner = self.selection_set(&field.selection_set.node);
+        let introspection = matches!(field.name.node.as_str(), "__schema" | "__type");
+        Size {
+            depth: match introspection {
+                true if inner.depth <= MAX_INTROSPECTION_DEPTH => 1,
+                _ => inner.depth.saturating_add(1),
+            },
+            roots: 1,
+            fields: inner.fields.saturating_add(1),
+            aliases: inner.aliases.saturating_add(usize::from(field.alias.is_some())),
+            directives: inner.directives.max(field.directives.len()),
+        }
+    }
+
+    fn fragment(&mut self, name: &'a Name) -> Size {
+        if let Some(size) = self.fragments.get(name) {
+            return *size;
+        }
+        let Some(fragment) = self.document.fragments.get(name) else { return Size::default() };
+        self.fragments.insert(name, Size::default());
+        let size = self.selection_set(&fragment.node.selection_set.node);
+        self.fragments.insert(name, size);
+        size
+    }
+}
+
+type Defaults<'a> = HashMap<&'a str, &'a ConstValue>;
+
+fn defaults(document: &ExecutableDocument) -> Defaults<'_> {
+    document
+        .operations
+        .iter()
+        .flat_map(|(_, operation)| &operation.node.variable_definitions)
+        .filter_map(|definition| {
+            let value = definition.node.default_value.as_ref()?;
+            Some((definition.node.name.node.as_str(), &value.node))
+        })
+        .collect()
+}
+
+/// Walks the arguments that stand in the document.
+struct Literals<'a> {
+    variables: &'a Variables,
+    defaults: Defaults<'a>,
+    places: ArgumentPlaces,
+}
+
+impl<'a> Literals<'a> {
+    fn selection_set(&mut self, set: &'a SelectionSet) -> Result<(), Violation> {
+        for selection in &set.items {
+            self.directives(selection.node.directives())?;
+            match &selection.node {
+                Selection::Field(field) => {
+                    self.arguments(&field.node.arguments)?;
+                    self.selection_set(&field.node.selection_set.node)?;
+                }
+                Selection::InlineFragment(fragment) => self.selection_set(&fragment.node.selection_set.node)?,
+                Selection::FragmentSpread(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn directives(&mut self, directives: &'a [Positioned<Directive>]) -> Result<(), Violation> {
+        directives.iter().try_for_each(|directive| self.arguments(&directive.node.arguments))
+    }
+
+    fn arguments(&mut self, arguments: &'a [(Positioned<Name>, Positioned<Value>)]) -> Result<(), Violation> {
+        for (name, value) in arguments {
+            self.places.insert(value.pos, name.node.to_string());
+            let mut path = vec![name.node.to_string()];
+            check_literal_text(&value.node, &mut path)?;
+            if name.node == "filter" {
+                self.check_nulls(&value.node, &mut path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A null inside a filter is most often a variable that somebody forgot to set. Taken for "no condition" it would
+    /// show more than was meant.
+    fn check_nulls(&self, value: &Value, path: &mut Vec<String>) -> Result<(), Violation> {
+        match value {
+            Value::Variable(name) => {
+                let set = self.variables.get(name).or_else(|| self.defaults.get(name.as_str()).copied());
+                set.map_or(Ok(()), |value| check_const_nulls(value, path))
+            }
+            Value::Null if path.len() > 1 => Err(null_in_filter(path)),
+            Value::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+                within(path, index.to_string(), |path| self.check_nulls(item, path))
+            }),
+            Value::Object(members) => members.iter().try_for_each(|(name, member)| {
+                if is_json(name, matches!(member, Value::Object(_))) {
+                    return Ok(());
+                }
+                within(path, name.to_string(), |path| self.check_nulls(member, path))
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `contains` of metadata and configuration is JSON, where null is a value; of text it is text.
+fn is_json(name: &Name, is_object: bool) -> bool {
+    name == "contains" && is_object
+}
+
+fn null_in_filter(path: &[String]) -> Violation {
+    Violation {
+        code: "BAD_USER_INPUT",
+        message: "A filter has no null: leave the condition out, or use `null: true` to ask for what has no value.".to_owned(),
+        argument: Some(path.join(".")),
+    }
+}
+
+fn check_const_nulls(value: &ConstValue, path: &mut Vec<String>) -> Result<(), Violation> {
+    match value {
+        ConstValue::Null if path.len() > 1 => Err(null_in_filter(path)),
+        ConstValue::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+            within(path, index.to_string(), |path| check_const_nulls(item, path))
+        }),
+        ConstValue::Object(members) => members.iter().try_for_each(|(name, member)| {
+            if is_json(name, matches!(member, ConstValue::Object(_))) {
+                return Ok(());
+            }
+            within(path, name.to_string(), |path| check_const_nulls(member, path))
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn within<T>(path: &mut Vec<String>, step: String, walk: impl FnOnce(&mut Vec<String>) -> T) -> T {
+    path.push(step);
+    let result = walk(path);
+    path.pop();
+    result
+}
+
+/// Postgres keeps no U+0000 in text.
+fn check_string(text: &str, path: &[String]) -> Result<(), Violation> {
+    if text.contains('\0') {
+        return Err(Violation {
+            code: "BAD_USER_INPUT",
+            message: "Text must not contain the character U+0000.".to_owned(),
+            argument: Some(path.join(".")),
+        });
+    }
+    Ok(())
+}
+
+fn check_text(value: &ConstValue, path: &mut Vec<String>) -> Result<(), Violation> {
+    match value {
+        ConstValue::String(text) => check_string(text, path),
+        ConstValue::List(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| within(path, index.to_string(), |path| check_text(item, path))),
+        ConstValue::Object(members) => members.iter().try_for_each(|(name, member)| {
+            check_string(name, path)?;
+            within(path, name.to_string(), |path| check_text(member, path))
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_literal_text(value: &Value, path: &mut Vec<String>) -> Result<(), Violation> {
+    match value {
+        Value::String(text) => check_string(text, path),
+        Value::List(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| within(path, index.to_string(), |path| check_literal_text(item, path))),
+        Value::Object(members) => members
+            .iter()
+            .try_for_each(|(name, member)| within(path, name.to_string(), |path| check_literal_text(member, path))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+
+    use super::*;
+
+    fn violation(document: &str, variables: &serde_json::Value) -> Option<(&'static str, Option<String>)> {
+        let document = parse_query(document).unwrap();
+        check(&document, &Variables::from_json(variables.clone())).err().map(|error| (error.code, error.argument))
+    }
+
+    #[test]
+    fn fragments_are_multiplied_and_not_walked() {
+        let mut document = "query { ...F0 }".to_owned();
+        for level in 0..60 {
+            let next = level + 1;
+            document += &format!(" fragment F{level} on Query {{ ...F{next} ...F{next} }}");
+        }
+        document += " fragment F60 on Query { a }";
+        assert_eq!(violation(&document, &serde_json::json!({})), Some(("QUERY_TOO_COMPLEX", None)));
+    }
+
+    #[test]
+    fn a_cycle_ends() {
+        assert_eq!(violation("{ ...A } fragment A on Query { a ...A }", &serde_json::json!({})), None);
+    }
+
+    #[test]
+    fn limits_are_exact() {
+        let nested = |depth: usize| format!("{}{}", "{ a ".repeat(depth), "}".repeat(depth));
+        assert_eq!(violation(&nested(MAX_DEPTH), &serde_json::json!({})), None);
+        assert_eq!(violation(&nested(MAX_DEPTH + 1), &serde_json::json!({})), Some(("QUERY_TOO_DEEP", None)));
+        let introspection = |depth: usize| format!("{{ __schema {} }}", nested(depth));
+        assert_eq!(violation(&introspection(MAX_INTROSPECTION_DEPTH), &serde_json::json!({})), None);
+        let deeper = violation(&introspection(MAX_INTROSPECTION_DEPTH + 1), &serde_json::json!({}));
+        assert_eq!(deeper, Some(("QUERY_TOO_DEEP", None)));
+        let aliases = |count: usize| format!("{{ x {{ {} }} }}", (0..count).map(|n| format!("a{n}: a ")).collect::<String>());
+        assert_eq!(violation(&aliases(MAX_ALIASES), &serde_json::json!({})), None);
+        assert_eq!(violation(&aliases(MAX_ALIASES + 1), &serde_json::json!({})), Some(("QUERY_TOO_COMPLEX", None)));
+    }
+
+    #[test]
+    fn text_with_nul_is_named_wherever_it_hides() {
+        let nul = serde_json::json!({"input": {"metadata": {"team": "a\0b"}}});
+        assert_eq!(violation("{ a }", &nul), Some(("BAD_USER_INPUT", Some("input.metadata.team".to_owned()))));
+        let literal = r#"{ a(id: "x\u0000") }"#;
+        assert_eq!(violation(literal, &serde_json::json!({})), Some(("BAD_USER_INPUT", Some("id".to_owned()))));
+        let default = r#"query($v: String = "\u0000") { a(id: $v) }"#;
+        assert_eq!(violation(default, &serde_json::json!({})), Some(("BAD_USER_INPUT", Some("v".to_owned()))));
+    }
+
+    #[test]
+    fn a_null_in_a_filter_is_refused_and_an_omitted_variable_is_not() {
+        let document = "query($n: String) { list(filter: {name: {eq: $n}}) }";
+        assert_eq!(violation(document, &serde_json::json!({})), None);
+        let named = Some(("BAD_USER_INPUT", Some("filter.name.eq".to_owned())));
+        assert_eq!(violation(document, &serde_json::json!({"n": null})), named);
+        let whole = "query($f: F) { list(filter: $f) }";
+        assert_eq!(violation(whole, &serde_json::json!({"f": null})), None);
+        assert_eq!(violation(whole, &serde_json::json!({"f": {"name": {"eq": null}}})), named);
+        let json = serde_json::json!({"f": {"configuration": {"contains": {"branch": null}}}});
+        assert_eq!(violation(whole, &json), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Any object by id: the prefix of an id says what it is.
+
+use std::collections::HashMap;
+
+use async_graphql::{Context, ID, Interface, Object};
+
+use super::api_key::ApiKey;
+use super::configuration::PersonalConnectorConfiguration;
+use super::connector::PersonalConnector;
+use super::context::{Nullable, RequestContext as _, Result};
+use super::organization::{self, Organization, OrganizationMember, User};
+use crate::app::App;
+use crate::auth::caller::{Actor, Caller};
+use crate::auth::policy::Action;
+use crate::connector::catalog;
+use crate::db;
+use crate::error::{Code, Rejection};
+use crate::id::{ApiKeyId, ConfigurationId, MemberId, OrganizationId, UserId};
+
+const MAX_NODES: usize = 100;
+
+/// An object with a globally unique id. Ids are prefixed strings (pconf_…, pcon_…, org_…, user_…, mem_…, key_…): the
+/// prefix names the type, so `node(id:)` needs no further encoding. Treat the rest as opaque.
+#[derive(Interface, Clone)]
+#[graphql(field(name = "id", ty = "ID", desc = "The prefix names the type; treat the rest as opaque."))]
+pub enum Node {
+    /// `pconf_…`
+    Configuration(PersonalConnectorConfiguration),
+    /// `pcon_…`
+    Connector(PersonalConnector),
+    /// `org_…`
+    Organization(Organization),
+    /// `mem_…`
+    Member(OrganizationMember),
+    /// `user_…`
+    User(User),
+    /// `key_…`
+    ApiKey(ApiKey),
+}
+
+/// Queries by id.
+#[derive(Default)]
+pub struct NodeQuery;
+
+#[Object]
+impl NodeQuery {
+    /// Any object by id; null if it does not exist or is not visible.
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Of any kind; the prefix names the type.")] id: ID,
+    ) -> Nullable<Option<Node>> {
+        Some(load(ctx, &[id]).await.map(|mut nodes| nodes.pop().flatten()))
+    }
+
+    /// Many objects by id, in the order of `ids`; at most 100. Null where one does not exist or is not visible.
+    #[graphql(complexity = "1 + ids.len() * child_complexity")]
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Of any kind, at most 100.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Node>>> {
+        if ids.len() > MAX_NODES {
+            return Err(Rejection::new(Code::Invalid, &["ids"], format!("At most {MAX_NODES} ids.")).into());
+        }
+        load(ctx, &ids).await
+    }
+}
+
+/// One statement for each kind that is asked for, whatever the number of ids.
+async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
+    let (app, caller) = (ctx.app(), ctx.caller());
+    let mut found: HashMap<String, Node> = HashMap::new();
+    found.extend(configurations(app, caller, ids).await?);
+    found.extend(members(app, caller, ids).await?);
+    found.extend(users(app, caller, ids).await?);
+    found.extend(api_keys(app, caller, ids).await?);
+    if parsed::<OrganizationId>(ids).contains(&caller.organization()) {
+        found.insert(caller.organization().to_string(), organization::own(ctx).await?.into());
+    }
+    if caller.may(Action::ConnectorRead) {
+        let connectors = ids.iter().filter_map(|id| catalog::find(id));
+        found.extend(connectors.map(|connector| (connector.id.to_owned(), PersonalConnector(connector).into())));
+    }
+    Ok(ids.iter().map(|id| found.get(id.as_str()).cloned()).collect())
+}
+
+fn parsed<T: std::str::FromStr>(ids: &[ID]) -> Vec<T> {
+    ids.iter().filter_map(|id| id.parse().ok()).collect()
+}
+
+type Found = Vec<(String, Node)>;
+
+async fn configurations(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
+    let ids: Vec<ConfigurationId> = parsed(ids);
+    if ids.is_empty() || !caller.may(Action::ConfigurationRead) {
+        return Ok(Vec::new());
+    }
+    let rows = app
+        .db
+        .read(caller, Action::ConfigurationRead, async |tx| db::configuration::find_many(tx, &ids).await)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.0.id.to_string(), PersonalConnectorConfiguration::from(row).into())).collect())
+}
+
+async fn members(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
+    let ids: Vec<MemberId> = parsed(ids);
+    if ids.is_empty() || !caller.may(Action::MemberRead) {
+        return Ok(Vec::new());
+    }
+    let rows =
+        app.db.read(caller, Action::MemberRead, async |tx| db::member::find_many(tx, &ids).await).await?;
+    Ok(rows.into_iter().map(|row| (row.id.to_string(), OrganizationMember::from(row).into())).collect())
+}
+
+/// Members may see each other; everybody may see themselves.
+async fn users(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
+    let mut ids: Vec<UserId> = parsed(ids);
+    if !caller.may(Action::MemberRead) {
+        ids.retain(|id| caller.actor() == Actor::User(*id));
+    }
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows =
+        app.db.read(caller, Action::ViewerRead, async |tx| db::user::find_many(tx, &ids).await).await?;
+    Ok(rows.into_iter().map(|row| (row.id.to_string(), User::from(row).into())).collect())
+}
+
+/// Who may read keys sees all; a key may see itself.
+async fn api_keys(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
+    let mut ids: Vec<ApiKeyId> = parsed(ids);
+    if !caller.may(Action::ApiKeyRead) {
+        ids.retain(|id| caller.actor() == Actor::ApiKey(*id));
+    }
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows =
+        app.db.read(caller, Action::ViewerRead, async |tx| db::api_key::find_many(tx, &ids).await).await?;
+    Ok(rows.into_iter().map(|row| (row.id.to_string(), ApiKey::from(row).into())).collect())
+}

@@ -15,19 +15,28 @@ use uuid::Uuid;
 #[error("not a valid id")]
 pub struct InvalidId;
 
-fn encode(prefix: &str, id: Uuid) -> String {
+fn digits(id: Uuid) -> String {
     let mut text = Ulid::from(id.as_u128()).to_string();
     text.make_ascii_lowercase();
-    format!("{prefix}_{text}")
+    text
+}
+
+fn encode(prefix: &str, id: Uuid) -> String {
+    format!("{prefix}_{}", digits(id))
 }
 
 fn decode(prefix: &str, text: &str) -> Result<Uuid, InvalidId> {
-    let digits = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')).ok_or(InvalidId)?;
-    if digits.len() != 26 {
+    let given = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')).ok_or(InvalidId)?;
+    if given.len() != 26 {
         return Err(InvalidId);
     }
-    let id = Uuid::from_u128(Ulid::from_string(digits).map_err(|_| InvalidId)?.0);
+    let id = Uuid::from_u128(Ulid::from_string(given).map_err(|_| InvalidId)?.0);
     if encode(prefix, id) == text { Ok(id) } else { Err(InvalidId) }
+}
+
+/// What makes a request id differ from all others: 26 characters, like an object's.
+pub fn request_suffix() -> String {
+    digits(Uuid::now_v7())
 }
 
 macro_rules! id_type {

@@ -63,6 +63,11 @@ impl Settings {
         Self(config)
     }
 
+    /// The database's name.
+    pub(super) fn database_name(&self) -> String {
+        self.0.get_dbname().unwrap_or("postgres").to_owned()
+    }
+
     /// Where it is, without user or password, for messages.
     pub fn describe(&self) -> String {
         let hosts: Vec<_> = self

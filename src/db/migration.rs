@@ -69,3 +69,45 @@ pub async fn pending(tx: &SystemTx) -> Result<Vec<String>> {
         MIGRATIONS.migrations().map_err(|error| crate::error::Error::internal(anyhow!("embedded migrations: {error}")))?;
     Ok(want.iter().map(|migration| migration.name().version().to_string()).filter(|name| !have.contains(name)).collect())
 }
+
+/// Makes the database that `owner` names, on a server that is ours alone, unless it is there.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn create_database(owner: &Settings) -> anyhow::Result<()> {
+    let name = owner.database_name();
+    let connection = &owner.with_database("postgres").connect().await?;
+    let exists: bool = diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>("EXISTS (SELECT FROM pg_database WHERE datname = ").bind::<diesel::sql_types::Text, _>(&name).sql(")"))
+        .get_result(&mut &*connection)
+        .await?;
+    if !exists {
+        (&mut &*connection).batch_execute(&format!("CREATE DATABASE {}", quoted(&name))).await?;
+    }
+    Ok(())
+}
+
+/// Makes a login for the service, which owns nothing and can do nothing but switch to the two roles.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn create_service_login(owner: &Settings, name: &str) -> anyhow::Result<()> {
+    let mut connection = owner.connect().await?;
+    let login = quoted(name);
+    connection
+        .batch_execute(&format!(
+            "DO $$ BEGIN
+               IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') THEN
+                 CREATE ROLE {login} LOGIN NOINHERIT;
+               END IF;
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+             END $$;
+             GRANT patchbay_app, patchbay_system TO {login}"
+        ))
+        .await?;
+    Ok(())
+}
+
+/// A name of our own choosing, as an identifier.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

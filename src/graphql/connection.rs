@@ -165,6 +165,7 @@ macro_rules! connection {
             cursor: String,
         }
 
+        #[doc = concat!("A page of a list of ", stringify!($node), ".")]
         #[async_graphql::Object]
         impl $connection {
             /// The items, each with its cursor.

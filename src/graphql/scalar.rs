@@ -9,6 +9,8 @@ use serde_json::Map;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
+/// RFC 3339 timestamp, always UTC with a trailing Z, e.g. "2025-10-07T10:00:00Z". Input with any offset is accepted and
+/// normalised.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time.html")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -31,6 +33,7 @@ impl ScalarType for DateTime {
 #[derive(Clone, Debug, PartialEq)]
 pub struct JsonObject(pub Map<String, serde_json::Value>);
 
+/// A JSON object (never an array or a bare scalar). In variables send a plain JSON object, not a string.
 #[Scalar(
     name = "JSONObject",
     specified_by_url = "https://www.ecma-international.org/publications-and-standards/standards/ecma-404/"
@@ -72,6 +75,7 @@ impl From<JsonObject> for serde_json::Value {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataValue(pub serde_json::Value);
 
+/// A value that metadata may hold: a JSON string (at most 500 characters), number or boolean.
 #[Scalar(
     name = "MetadataValue",
     specified_by_url = "https://www.ecma-international.org/publications-and-standards/standards/ecma-404/"
@@ -97,6 +101,7 @@ impl ScalarType for MetadataValue {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url(pub String);
 
+/// An absolute http or https URL.
 #[Scalar(name = "URL", specified_by_url = "https://url.spec.whatwg.org/")]
 impl ScalarType for Url {
     fn parse(value: Value) -> InputValueResult<Self> {

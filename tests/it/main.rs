@@ -1,1 +1,28 @@
+//! The whole service, through its real router, on a real Postgres.
+//!
+//! First what is true of the whole (`schema`, `architecture`, `tenancy`, `policy`, `limits`, `secrets`), then one file for
+//! each noun. Outside services are absent: nothing in here leaves the machine.
 
+mod harness;
+
+mod architecture;
+mod limits;
+mod policy;
+mod schema;
+mod secrets;
+mod tenancy;
+
+mod api_key;
+mod auth;
+mod bad_input;
+mod configuration;
+mod connector;
+mod credentials;
+mod dev;
+mod filter;
+mod graphiql;
+mod http;
+mod migration;
+mod organization;
+mod page;
+mod serve;

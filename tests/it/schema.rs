@@ -93,6 +93,10 @@ fn no_output_is_named_like_a_secret() {
     let mut found = Vec::new();
     for definition in types(&document) {
         let TypeKind::Object(object) = &definition.kind else { continue };
+        // Mutations are named for what they do; what they answer is in their payloads.
+        if definition.name.node == "Mutation" {
+            continue;
+        }
         for field in &object.fields {
             let name = field.node.name.node.to_lowercase();
             // An id or an object that has to do with a key is no key.
@@ -108,8 +112,6 @@ fn no_output_is_named_like_a_secret() {
         [
             "ApiKeyCreatePayload.secret: String",
             "ConnectorAuthMethod.credentialsSchema: JSONObject!",
-            "Mutation.personalConnectorConfigurationClearCredentials: PersonalConnectorConfigurationUpdatePayload",
-            "Mutation.personalConnectorConfigurationRotateCredentials: PersonalConnectorConfigurationRotateCredentialsPayload",
             "PersonalConnectorConfiguration.credentialsInfo: CredentialsInfo",
         ]
     );

@@ -1,1 +1,584 @@
-//! x
+//! Four locks between organizations, each tried on its own.
+//!
+//! 1. Privacy of `db`: the `compile_fail` examples in `src/db/mod.rs`.
+//! 2. One door: `the_api_does_as_the_policy_says`, and the same examples.
+//! 3. Scope: the matrix here, run as a superuser with row-level security switched off.
+//! 4. Postgres: the matrix here again, with the scope taken out by hand; the catalogue; the composite keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_graphql::parser::types::TypeKind;
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use patchbay::auth::policy::Scope;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Database, Organization, TestApp, fresh_database, github};
+use crate::schema::{document, types};
+
+#[derive(diesel::QueryableByName, Debug)]
+struct Line {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    line: String,
+}
+
+async fn lines(database: &Database, sql: &str) -> Vec<String> {
+    let mut connection = database.owner.connect().await.unwrap();
+    let rows: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
+    rows.into_iter().map(|row| row.line).collect()
+}
+
+/// Tables that belong to no single organization, and why their policies differ.
+const GLOBAL: [&str; 2] = ["users", "identities"];
+
+/// Every table is behind row-level security that nobody escapes, begins its keys with the organization, and refers to
+/// other tables of the organization with it.
+#[tokio::test]
+async fn catalogue() {
+    let database = fresh_database().await;
+    let tables = lines(
+        &database,
+        "SELECT relname::text AS line FROM pg_class
+         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relname <> '__diesel_schema_migrations'
+         ORDER BY 1",
+    )
+    .await;
+    assert!(tables.len() >= 9, "{tables:?}");
+
+    let open = lines(
+        &database,
+        "SELECT relname::text AS line FROM pg_class
+         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname <> '__diesel_schema_migrations'
+           AND NOT (relrowsecurity AND relforcerowsecurity)",
+    )
+    .await;
+    assert_eq!(open, Vec::<String>::new(), "row-level security is not forced");
+
+    for table in tables.iter().filter(|table| !GLOBAL.contains(&table.as_str())) {
+        let column = if table == "organizations" { "id" } else { "organization_id" };
+        let policies = lines(
+            &database,
+            &format!(
+                "SELECT format('%s %s %s %s', polname, CASE WHEN polpermissive THEN 'permissive' ELSE 'restrictive' END,
+                        polcmd, coalesce(pg_get_expr(polqual, polrelid) = pg_get_expr(polwithcheck, polrelid), false)) AS line
+                 FROM pg_policy WHERE polrelid = '{table}'::regclass AND 'patchbay_app'::regrole = ANY (polroles) ORDER BY 1"
+            ),
+        )
+        .await;
+        assert_eq!(policies, ["organization permissive * t", "organization_guard restrictive * t"], "{table}");
+        let conditions = lines(
+            &database,
+            &format!(
+                "SELECT DISTINCT pg_get_expr(polqual, polrelid) AS line FROM pg_policy
+                 WHERE polrelid = '{table}'::regclass AND 'patchbay_app'::regrole = ANY (polroles)"
+            ),
+        )
+        .await;
+        assert_eq!(
+            conditions,
+            [format!("({column} = ( SELECT current_organization_id() AS current_organization_id))")],
+            "{table}"
+        );
+        let keys = lines(
+            &database,
+            &format!(
+                "SELECT format('%s begins with %s', indexrelid::regclass, a.attname) AS line
+                 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                 WHERE i.indrelid = '{table}'::regclass AND i.indisunique AND a.attname <> '{column}' AND '{table}' <> 'organizations'"
+            ),
+        )
+        .await;
+        assert_eq!(keys, Vec::<String>::new(), "a unique key tells one organization what another has");
+        let nullable = lines(
+            &database,
+            &format!(
+                "SELECT attname::text AS line FROM pg_attribute
+                 WHERE attrelid = '{table}'::regclass AND attname = '{column}' AND NOT attnotnull"
+            ),
+        )
+        .await;
+        assert_eq!(nullable, Vec::<String>::new(), "{table}");
+    }
+
+    // Postgres checks references as the table's owner, past row-level security: they must carry the organization.
+    let careless = lines(
+        &database,
+        "SELECT format('%s.%s', c.conrelid::regclass, c.conname) AS line FROM pg_constraint c
+         WHERE c.contype = 'f' AND c.confrelid NOT IN ('organizations'::regclass, 'users'::regclass)
+           AND NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_attribute f ON f.attrelid = c.confrelid AND f.attnum = c.confkey[1]
+                           WHERE a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+                             AND a.attname = 'organization_id' AND f.attname = 'organization_id')",
+    )
+    .await;
+    assert_eq!(careless, Vec::<String>::new(), "a reference without the organization");
+}
+
+/// The two roles own nothing, escape nothing, and may do few things.
+#[tokio::test]
+async fn roles_may_do_few_things() {
+    let database = fresh_database().await;
+    let roles = lines(
+        &database,
+        "SELECT format('%s login=%s super=%s bypass=%s inherit=%s', rolname, rolcanlogin, rolsuper, rolbypassrls, rolinherit) AS line
+         FROM pg_roles WHERE rolname LIKE 'patchbay\\_%' ORDER BY rolname",
+    )
+    .await;
+    insta::assert_snapshot!(roles.join("\n"), @"
+    patchbay_app login=f super=f bypass=f inherit=t
+    patchbay_service login=t super=f bypass=f inherit=f
+    patchbay_system login=f super=f bypass=f inherit=t
+    ");
+    let owned = lines(
+        &database,
+        "SELECT relname::text AS line FROM pg_class WHERE relowner IN (SELECT oid FROM pg_roles WHERE rolname LIKE 'patchbay\\_%')",
+    )
+    .await;
+    assert_eq!(owned, Vec::<String>::new());
+    let grants = lines(
+        &database,
+        "SELECT format('%-16s %-20s %s', grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)) AS line
+         FROM (SELECT DISTINCT grantee::text, table_name::text, privilege_type::text FROM information_schema.role_table_grants
+               WHERE grantee LIKE 'patchbay\\_%'
+               UNION SELECT DISTINCT grantee::text, table_name::text, 'UPDATE-of-columns' FROM information_schema.column_privileges
+               WHERE grantee LIKE 'patchbay\\_%' AND privilege_type = 'UPDATE') AS granted
+         GROUP BY grantee, table_name ORDER BY grantee, table_name",
+    )
+    .await;
+    insta::assert_snapshot!(grants.join("\n"));
+    let movable = lines(
+        &database,
+        "SELECT format('%s may update %s.%s', grantee, table_name, column_name) AS line FROM information_schema.column_privileges
+         WHERE grantee LIKE 'patchbay\\_%' AND privilege_type = 'UPDATE' AND column_name IN ('organization_id', 'id', 'owner_user_id')",
+    )
+    .await;
+    assert_eq!(movable, Vec::<String>::new(), "a row could be moved");
+    let functions = lines(
+        &database,
+        "SELECT proname::text AS line FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef",
+    )
+    .await;
+    assert_eq!(functions, Vec::<String>::new(), "a function runs with its owner's rights");
+}
+
+/// What an organization has, as ids.
+struct Everything {
+    organization: Organization,
+    configuration: Value,
+    api_key: Value,
+    member: Value,
+    user: Value,
+    cursor: Value,
+}
+
+async fn everything(app: &TestApp, name: &str) -> Everything {
+    let organization = app.organization(name).await;
+    let mut input = github(name);
+    input["metadata"] = json!({"of": name});
+    input["credentials"] = json!({"bearer": {"token": "s3cret"}});
+    let configuration = organization.owner.create(input).await["id"].clone();
+    organization.api_key(&[Scope::ConfigurationsRead]).await;
+    let answer = organization
+        .owner
+        .gql(
+            "{ organization { apiKeys { nodes { id } } members { nodes { id userId } } }
+               personalConnectorConfigurations { pageInfo { endCursor } } }",
+            json!({}),
+        )
+        .await;
+    let at = |pointer: &str| answer.data(pointer).clone();
+    Everything {
+        configuration,
+        api_key: at("/organization/apiKeys/nodes/0/id"),
+        member: at("/organization/members/nodes/0/id"),
+        user: at("/organization/members/nodes/0/userId"),
+        cursor: at("/personalConnectorConfigurations/pageInfo/endCursor"),
+        organization,
+    }
+}
+
+/// One case for each field of `Query` and `Mutation`: what it answers about another organization's things. The matrix
+/// fails on a field that has none.
+fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Value)>> {
+    let Everything { organization, configuration, api_key, member, user, cursor } = theirs;
+    let gone = |path: &str| json!({"userErrors": [{"code": "NOT_FOUND", "field": [path]}]});
+    let mutation = |field: &str, arguments: &str, parameters: &str, variables: Value, payload: Value| {
+        (
+            format!("mutation({parameters}) {{ {field}({arguments}) {{ userErrors {{ code field }} }} }}"),
+            variables,
+            json!({ field: payload }),
+        )
+    };
+    let by_id = |field: &str, id: &Value| mutation(field, "id: $id", "$id: ID!", json!({"id": id}), gone("id"));
+    let ids = [configuration, api_key, member, user, &json!(organization.id.to_string())];
+    let mut create = github("theirs");
+    create["owner"] = json!({"userId": user});
+    let mut create_for_key = github("theirs");
+    create_for_key["owner"] = json!({"apiKeyId": api_key});
+    let create_document = "$input: PersonalConnectorConfigurationCreateInput!";
+    let list = |filter: Value| {
+        (
+            "query($filter: PersonalConnectorConfigurationFilter) {
+               personalConnectorConfigurations(filter: $filter) { totalCount nodes { id } } }"
+                .to_owned(),
+            json!({"filter": filter}),
+            json!({"personalConnectorConfigurations": {"totalCount": 0, "nodes": []}}),
+        )
+    };
+    BTreeMap::from([
+        ("viewer", vec![(
+            "{ viewer { organizations { id } personalConnectorConfigurations { totalCount } } }".to_owned(),
+            json!({}),
+            Value::Null, // compared below: it must not name the other organization
+        )]),
+        ("organization", vec![(
+            "query($name: String) { organization { members(filter: {search: $name}) { totalCount } } }".to_owned(),
+            json!({"name": user}),
+            json!({"organization": {"members": {"totalCount": 0}}}),
+        )]),
+        ("node", ids.iter().map(|id| ("query($id: ID!) { node(id: $id) { id } }".to_owned(), json!({"id": id}), json!({"node": null}))).collect()),
+        ("nodes", vec![(
+            "query($ids: [ID!]!) { nodes(ids: $ids) { id } }".to_owned(),
+            json!({"ids": ids}),
+            json!({"nodes": [null, null, null, null, null]}),
+        )]),
+        ("personalConnectorConfiguration", vec![(
+            "query($id: ID!) { personalConnectorConfiguration(id: $id) { id } }".to_owned(),
+            json!({"id": configuration}),
+            json!({"personalConnectorConfiguration": null}),
+        )]),
+        ("personalConnectorConfigurations", vec![
+            list(json!(null)),
+            list(json!({"id": {"eq": configuration}})),
+            list(json!({"userId": {"eq": user}})),
+            list(json!({"apiKeyId": {"in": [api_key]}})),
+            list(json!({"or": [{"enabled": {"eq": true}}, {"enabled": {"eq": false}}]})),
+            list(json!({"not": {"id": {"eq": "nothing"}}})),
+            list(json!({"ownedByViewer": false})),
+            list(json!({"metadata": {"hasKey": "of"}})),
+            (
+                "query($after: String) { personalConnectorConfigurations(after: $after) { totalCount } }".to_owned(),
+                json!({"after": cursor}),
+                json!("BAD_USER_INPUT at after"),
+            ),
+        ]),
+        ("personalConnector", vec![(
+            "{ personalConnector(id: \"pcon_github\") { configurations { totalCount } } }".to_owned(),
+            json!({}),
+            json!({"personalConnector": {"configurations": {"totalCount": 0}}}),
+        )]),
+        ("personalConnectors", vec![(
+            "{ personalConnectors { nodes { configurations { totalCount } } } }".to_owned(),
+            json!({}),
+            json!({"personalConnectors": {"nodes": vec![json!({"configurations": {"totalCount": 0}}); 5]}}),
+        )]),
+        ("validateConfiguration", vec![(
+            "{ validateConfiguration(personalConnectorId: \"pcon_github\", configuration: {repository: \"a/b\"}) { valid } }".to_owned(),
+            json!({}),
+            json!({"validateConfiguration": {"valid": true}}),
+        )]),
+        ("apiKey", vec![(
+            "query($id: ID!) { apiKey(id: $id) { id } }".to_owned(),
+            json!({"id": api_key}),
+            json!({"apiKey": null}),
+        )]),
+        ("service", vec![("{ service { version } }".to_owned(), json!({}), json!({"service": {"version": env!("CARGO_PKG_VERSION")}}))]),
+        ("personalConnectorConfigurationCreate", vec![
+            (
+                format!("mutation({create_document}) {{ personalConnectorConfigurationCreate(input: $input) {{ userErrors {{ code field }} }} }}"),
+                json!({"input": create}),
+                json!({"personalConnectorConfigurationCreate": {"userErrors": [{"code": "NOT_FOUND", "field": ["input", "owner", "userId"]}]}}),
+            ),
+            (
+                format!("mutation({create_document}) {{ personalConnectorConfigurationCreate(input: $input) {{ userErrors {{ code field }} }} }}"),
+                json!({"input": create_for_key}),
+                json!({"personalConnectorConfigurationCreate": {"userErrors": [{"code": "NOT_FOUND", "field": ["input", "owner", "apiKeyId"]}]}}),
+            ),
+        ]),
+        ("personalConnectorConfigurationUpdate", vec![mutation(
+            "personalConnectorConfigurationUpdate",
+            "id: $id, input: {name: \"stolen\"}",
+            "$id: ID!",
+            json!({"id": configuration}),
+            gone("id"),
+        )]),
+        ("personalConnectorConfigurationDelete", vec![by_id("personalConnectorConfigurationDelete", configuration)]),
+        ("personalConnectorConfigurationEnable", vec![by_id("personalConnectorConfigurationEnable", configuration)]),
+        ("personalConnectorConfigurationDisable", vec![by_id("personalConnectorConfigurationDisable", configuration)]),
+        ("personalConnectorConfigurationClearCredentials", vec![by_id("personalConnectorConfigurationClearCredentials", configuration)]),
+        ("personalConnectorConfigurationRotateCredentials", vec![mutation(
+            "personalConnectorConfigurationRotateCredentials",
+            "id: $id, credentials: {bearer: {token: \"mine\"}}",
+            "$id: ID!",
+            json!({"id": configuration}),
+            gone("id"),
+        )]),
+        ("apiKeyCreate", vec![(
+            // There is no argument that could name another organization.
+            "mutation { apiKeyCreate(input: {name: \"\", scopes: []}) { userErrors { code field } } }".to_owned(),
+            json!({}),
+            json!({"apiKeyCreate": {"userErrors": [
+                {"code": "REQUIRED", "field": ["input", "name"]}, {"code": "REQUIRED", "field": ["input", "scopes"]}]}}),
+        )]),
+        ("apiKeyRevoke", vec![by_id("apiKeyRevoke", api_key)]),
+    ])
+}
+
+/// Runs every case as the other organization and looks whether anything was seen or touched.
+async fn assert_nothing_seen_or_touched(app: &TestApp) {
+    let (acme, globex) = (everything(app, "Acme").await, everything(app, "Globex").await);
+    // The attacker must have nothing of its own that a case would count.
+    let attacker = globex.organization.person(patchbay::auth::policy::Role::Admin).await;
+    for id in [&globex.configuration] {
+        let document = "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { userErrors { code } } }";
+        assert_eq!(globex.organization.owner.gql(document, json!({"id": id})).await.user_errors(), Vec::<String>::new());
+    }
+    let before = snapshot(&acme.organization.owner).await;
+
+    let cases = cases(&acme);
+    let schema = document();
+    let fields: BTreeSet<String> = types(&schema)
+        .filter(|definition| matches!(definition.name.node.as_str(), "Query" | "Mutation"))
+        .flat_map(|definition| match &definition.kind {
+            TypeKind::Object(object) => object.fields.iter().map(|field| field.node.name.node.to_string()).collect::<Vec<_>>(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let covered: BTreeSet<String> = cases.keys().map(ToString::to_string).collect();
+    assert_eq!(fields, covered, "every field of Query and Mutation has a case, and every case a field");
+
+    for (field, cases) in &cases {
+        for (document, variables, expected) in cases {
+            let answer = attacker.gql(document, variables.clone()).await;
+            if let Some(error) = expected.as_str() {
+                assert_eq!(format!("{} at {}", answer.code(), answer.argument()), error, "{field}: {}", answer.text);
+                continue;
+            }
+            assert!(answer.body["errors"].is_null(), "{field}: {}", answer.text);
+            if expected.is_null() {
+                assert!(!answer.text.contains(&acme.organization.id.to_string()), "{field}: {}", answer.text);
+            } else {
+                assert_eq!(&answer.body["data"], expected, "{field} {variables}");
+            }
+        }
+    }
+    assert_eq!(snapshot(&acme.organization.owner).await, before);
+}
+
+/// Everything that a client can see of its own organization.
+async fn snapshot(owner: &Client) -> Value {
+    let document = "{
+        organization { name updatedAt members { nodes { id role updatedAt } } apiKeys { nodes { id revokedAt version } } }
+        personalConnectorConfigurations { totalCount nodes { id name enabled metadata version updatedAt authMethod
+          credentialsInfo { rotatedAt } } } }";
+    owner.gql(document, json!({})).await.body["data"].clone()
+}
+
+/// All four locks.
+#[tokio::test]
+async fn matrix() {
+    assert_nothing_seen_or_touched(&TestApp::new().await).await;
+}
+
+/// The third lock alone: a login that is a superuser, and no row-level security at all. Only the scope of each query is
+/// left. (`users` has no scope but its policy: it is left on.)
+#[tokio::test]
+async fn matrix_without_row_level_security() {
+    let database = fresh_database().await;
+    let app = TestApp::with_login(&database.owner, &database.owner, TestApp::api());
+    app.sql(
+        "DO $$ DECLARE t regclass; BEGIN
+           FOR t IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relrowsecurity AND relname <> 'users' LOOP
+             EXECUTE format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY', t);
+           END LOOP;
+         END $$",
+    )
+    .await;
+    assert_nothing_seen_or_touched(&app).await;
+}
+
+/// The fourth lock alone: SQL without any scope, as the service's role, even when the login is a superuser.
+#[tokio::test]
+async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
+    let database = fresh_database().await;
+    let app = TestApp::on(&database, TestApp::api());
+    let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
+    for login in [&database.service, &database.owner] {
+        let mut connection = login.connect().await.unwrap();
+        let begin = format!(
+            "BEGIN; SET LOCAL ROLE patchbay_app; SET LOCAL patchbay.organization_id = '{}'",
+            globex.organization.id.uuid()
+        );
+        connection.batch_execute(&begin).await.unwrap();
+        for table in ["organizations", "members", "api_keys", "configurations", "credentials", "organization_keys", "audit_log"] {
+            let column = if table == "organizations" { "id" } else { "organization_id" };
+            let sql = format!("SELECT DISTINCT {column}::text AS line FROM {table}");
+            let seen: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
+            let seen: Vec<_> = seen.into_iter().map(|row| row.line).collect();
+            assert_eq!(seen, [globex.organization.id.uuid().to_string()], "{table}");
+        }
+        let people: Vec<Line> = diesel::sql_query("SELECT id::text AS line FROM users").load(&mut connection).await.unwrap();
+        assert_eq!(people.len(), 1, "one member, one person");
+        for statement in [
+            "UPDATE configurations SET name = name || '!'",
+            "DELETE FROM credentials",
+            "UPDATE api_keys SET revoked_at = now()",
+        ] {
+            let sql = format!("{statement} WHERE organization_id = '{}'", acme.organization.id.uuid());
+            assert_eq!(diesel::sql_query(sql).execute(&mut connection).await.unwrap(), 0, "{statement}");
+        }
+        connection.batch_execute("COMMIT").await.unwrap();
+
+        // Nothing is written under another organization's name, nothing points at another organization's row, and the
+        // audit log only grows.
+        let refused = [
+            (
+                format!(
+                    "INSERT INTO configurations (organization_id, id, owner_user_id, connector_id, name, configuration)
+                     SELECT '{}', gen_random_uuid(), user_id, 'pcon_github', 'x', '{{}}' FROM members",
+                    acme.organization.id.uuid()
+                ),
+                "row-level security",
+            ),
+            (
+                format!(
+                    "INSERT INTO configurations (id, owner_user_id, connector_id, name, configuration)
+                     VALUES (gen_random_uuid(), '{}', 'pcon_github', 'x', '{{}}')",
+                    uuid(&acme.user)
+                ),
+                "configurations_owner_user_id_fkey",
+            ),
+            (
+                format!(
+                    "INSERT INTO credentials (configuration_id, revision, kind, bound_origin, organization_key_version, sealed, refreshable, scopes)
+                     VALUES ('{}', 1, 'bearer', '', 1, decode(repeat('00', 202), 'hex'), false, '{{}}')",
+                    uuid(&acme.configuration)
+                ),
+                "credentials_configuration_id_fkey",
+            ),
+            ("UPDATE configurations SET organization_id = gen_random_uuid()".to_owned(), "permission denied"),
+            ("UPDATE members SET role = 'owner'".to_owned(), "permission denied"),
+            ("DELETE FROM audit_log".to_owned(), "permission denied"),
+            ("UPDATE audit_log SET action = 'nothing'".to_owned(), "permission denied"),
+            ("TRUNCATE configurations CASCADE".to_owned(), "permission denied"),
+            ("SELECT * FROM identities".to_owned(), "permission denied"),
+        ];
+        for (statement, reason) in refused {
+            connection.batch_execute(&begin).await.unwrap();
+            let error = connection.batch_execute(&statement).await.unwrap_err();
+            assert!(
+                format!("{error:?}").contains(reason) || constraint(&error) == Some(reason),
+                "{statement}: {error:?}"
+            );
+            connection.batch_execute("ROLLBACK").await.unwrap();
+        }
+    }
+    // Without an organization there is nothing at all.
+    let mut connection = database.service.connect().await.unwrap();
+    connection.batch_execute("BEGIN; SET LOCAL ROLE patchbay_app").await.unwrap();
+    let none: Vec<Line> =
+        diesel::sql_query("SELECT id::text AS line FROM configurations").load(&mut connection).await.unwrap();
+    assert_eq!(none.len(), 0);
+    connection.batch_execute("ROLLBACK").await.unwrap();
+    // And without its role, the service's login may not even look.
+    assert!(connection.batch_execute("SELECT 1 FROM configurations").await.is_err());
+}
+
+fn constraint(error: &diesel::result::Error) -> Option<&str> {
+    match error {
+        diesel::result::Error::DatabaseError(_, information) => information.constraint_name(),
+        _ => None,
+    }
+}
+
+fn uuid(id: &Value) -> uuid::Uuid {
+    let text = id.as_str().unwrap();
+    match text.split_once('_').unwrap().0 {
+        "user" => text.parse::<patchbay::id::UserId>().unwrap().uuid(),
+        _ => text.parse::<patchbay::id::ConfigurationId>().unwrap().uuid(),
+    }
+}
+
+/// Another organization's object answers what an unknown one answers, byte for byte but for the id and the request id.
+#[tokio::test]
+async fn not_yours_looks_like_not_there() {
+    let app = TestApp::new().await;
+    let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
+    let unknown = json!("pconf_01m00000000000000000000000");
+    for document in [
+        "query($id: ID!) { node(id: $id) { id } }",
+        "query($id: ID!) { personalConnectorConfiguration(id: $id) { id name } }",
+        "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { deletedId userErrors { code message field } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationUpdate(id: $id, input: {name: \"x\"}, expectedVersion: 1) { userErrors { code message field } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationRotateCredentials(id: $id, credentials: {basic: {username: \"a\", password: \"b\"}}) { userErrors { code message field } } }",
+    ] {
+        let mut answers = Vec::new();
+        for id in [&acme.configuration, &unknown] {
+            let answer = globex.organization.owner.with("x-request-id", "same").gql(document, json!({"id": id})).await;
+            answers.push((answer.status, answer.text));
+        }
+        assert_eq!(answers[0], answers[1], "{document}");
+    }
+}
+
+/// A request that is dropped half-way leaves nothing behind on the pooled connection: no transaction, no organization.
+#[tokio::test]
+async fn an_abandoned_request_leaves_nothing_behind() {
+    let database = fresh_database().await;
+    let app = TestApp::on(&database, TestApp::api());
+    let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
+    let mut abandoned = 0;
+    for step in 0..150 {
+        // From no time at all to enough for the whole request: cut off at every point on the way.
+        let patience = std::time::Duration::from_micros(step * 60);
+        let write = acme.organization.owner.try_create(github(&format!("half {step}")));
+        abandoned += usize::from(tokio::time::timeout(patience, write).await.is_err());
+        assert_eq!(globex.organization.owner.names(json!(null)).await, ["Globex"]);
+    }
+    assert!(abandoned > 20, "{abandoned} requests were abandoned");
+    let stuck = lines(
+        &database,
+        &format!("SELECT pid::text AS line FROM pg_stat_activity WHERE datname = '{}' AND state LIKE 'idle in transaction%'", database.name),
+    )
+    .await;
+    assert_eq!(stuck, Vec::<String>::new());
+    // Each write is there with its audit row, or neither is.
+    let orphans = lines(
+        &database,
+        "SELECT name AS line FROM configurations c WHERE NOT EXISTS (
+           SELECT FROM audit_log a WHERE a.organization_id = c.organization_id AND a.action = 'personal_connector_configuration.create'
+             AND a.created_at = c.created_at)",
+    )
+    .await;
+    assert_eq!(orphans, Vec::<String>::new());
+}
+
+/// Every committed write has one audit row; what changed nothing, or failed, has none.
+#[tokio::test]
+async fn every_write_leaves_one_audit_row() {
+    let database = fresh_database().await;
+    let app = TestApp::on(&database, TestApp::api());
+    let acme = app.organization("Acme").await;
+    let id = acme.owner.create(github("one")).await["id"].clone();
+    acme.owner.update(&id, json!({"name": "two"}), None).await;
+    acme.owner.update(&id, json!({"name": ""}), None).await;
+    acme.owner.update(&id, json!({"name": "three"}), Some(99)).await;
+    for document in [
+        "mutation($id: ID!) { personalConnectorConfigurationEnable(id: $id) { userErrors { code } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationClearCredentials(id: $id) { userErrors { code } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationRotateCredentials(id: $id, credentials: {bearer: {token: \"t\"}}) { userErrors { code } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationClearCredentials(id: $id) { userErrors { code } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { userErrors { code } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { userErrors { code } } }",
+    ] {
+        acme.owner.gql(document, json!({"id": id})).await;
+    }
+    let actions = lines(&database, "SELECT format('%s %s', action, subject) AS line FROM audit_log ORDER BY id").await;
+    let id = id.as_str().unwrap();
+    let expected = [
+        "personal_connector_configuration.create",
+        "personal_connector_configuration.update",
+        "credential.write",
+        "credential.write",
+        "personal_connector_configuration.delete",
+    ];
+    assert_eq!(actions, expected.map(|action| format!("{action} {id}")));
+}

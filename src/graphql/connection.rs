@@ -14,7 +14,8 @@ use crate::vault::Purpose;
 
 /// The largest page.
 pub const MAX_PAGE: usize = 100;
-const DEFAULT_PAGE: usize = 25;
+/// The page of those who do not say.
+pub const DEFAULT_PAGE: usize = 25;
 const SIGNATURE: usize = 16;
 
 /// Relay page information. Cursors are opaque, signed by order and filter, and never expire.
@@ -116,12 +117,6 @@ impl<'a> CursorScope<'a> {
     }
 }
 
-/// The complexity of a connection: what one item costs, times the size of the page.
-pub fn page_cost(first: Option<i32>, last: Option<i32>, child_complexity: usize) -> usize {
-    let size = first.or(last).and_then(|size| usize::try_from(size).ok()).unwrap_or(DEFAULT_PAGE);
-    1 + size.min(MAX_PAGE) * child_complexity
-}
-
 /// What all connections are made from: nodes with their cursors, and where the page stands.
 pub fn parts<R, N>(
     page: Page<R>,
@@ -184,7 +179,6 @@ macro_rules! connection {
             }
 
             /// Number of items that match the filter, on all pages. Counted only when selected. [cost 5]
-            #[graphql(complexity = 5)]
             async fn total_count(&self) -> crate::graphql::context::Result<i64> {
                 Ok(self.total_count.ok_or_else(|| {
                     crate::error::Error::internal(anyhow::anyhow!("totalCount is selected and was not counted"))

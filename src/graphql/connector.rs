@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::comparator::{AuthMethodType, AuthMethodTypeComparator, BooleanComparator, IdComparator, StringComparator};
 use super::configuration::filter::{ConfigurationFilterInput, PersonalConnectorConfigurationOrder};
 use super::configuration::{self, PersonalConnectorConfigurationConnection};
-use super::connection::{CursorScope, PageArguments, connection, page_cost};
+use super::connection::{CursorScope, PageArguments, connection};
 use super::context::{Nullable, RequestContext as _, Result};
 use super::scalar::{DateTime, JsonObject, Url};
 use crate::auth::policy::Action;
@@ -207,7 +207,6 @@ impl PersonalConnector {
     }
 
     /// Configurations of this connector that the caller may see.
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the contract has so many")]
     async fn configurations(
         &self,
@@ -336,7 +335,6 @@ impl ConnectorQuery {
     }
 
     /// The catalog of connectors.
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn personal_connectors(
         &self,
         ctx: &Context<'_>,

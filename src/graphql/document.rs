@@ -3,6 +3,9 @@
 //! Everything is measured on the parsed document, fragments counted once and multiplied, so that a short document whose
 //! fragments unfold into millions of fields is refused before anything walks them. Introspection has a depth of its own:
 //! the standard query needs 15.
+//!
+//! The cost is counted here and not by async-graphql, which refuses an argument whose variable was left out as soon as the
+//! cost depends on it (8.0.0-rc.5), so that `first: $first` would need a value.
 
 use std::collections::HashMap;
 
@@ -11,6 +14,8 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Pos, Positioned, Value as ConstValue, Variables};
 use async_graphql_value::Value;
+
+use super::connection::{DEFAULT_PAGE, MAX_PAGE};
 
 /// The longest document, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -75,7 +80,7 @@ pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<Arg
     if document.operations.iter().count() > MAX_OPERATIONS {
         return Err(too("QUERY_TOO_COMPLEX", format!("A document has at most {MAX_OPERATIONS} operations.")));
     }
-    let mut measure = Measure { document, fragments: HashMap::new() };
+    let mut measure = Measure { document, variables, defaults: defaults(document), fragments: HashMap::new() };
     for (_, operation) in document.operations.iter() {
         let size = measure.selection_set(&operation.node.selection_set.node);
         let max_roots = match operation.node.ty {
@@ -84,6 +89,10 @@ pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<Arg
         };
         if size.depth > MAX_DEPTH {
             return Err(too("QUERY_TOO_DEEP", format!("Selections nest at most {MAX_DEPTH} deep.")));
+        }
+        if size.cost > MAX_COMPLEXITY {
+            let message = format!("The operation costs {}; {MAX_COMPLEXITY} is the most. Ask for smaller pages.", size.cost);
+            return Err(too("QUERY_TOO_COMPLEX", message));
         }
         for (what, count, max) in [
             ("fields on one level of the root", size.roots, max_roots),
@@ -96,7 +105,7 @@ pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<Arg
             }
         }
     }
-    let mut literals = Literals { variables, defaults: defaults(document), places: HashMap::new() };
+    let mut literals = Literals { variables, defaults: measure.defaults, places: HashMap::new() };
     for (_, operation) in document.operations.iter() {
         for definition in &operation.node.variable_definitions {
             if let Some(value) = &definition.node.default_value {
@@ -121,10 +130,15 @@ struct Size {
     fields: usize,
     aliases: usize,
     directives: usize,
+    cost: usize,
+    /// Whether the selection has the items of a connection.
+    items: bool,
 }
 
 struct Measure<'a> {
     document: &'a ExecutableDocument,
+    variables: &'a Variables,
+    defaults: Defaults<'a>,
     /// Nothing while a fragment is being measured: a cycle counts as nothing, and validation refuses it.
     fragments: HashMap<&'a Name, Size>,
 }
@@ -151,14 +165,23 @@ impl<'a> Measure<'a> {
             total.roots = total.roots.saturating_add(part.roots);
             total.fields = total.fields.saturating_add(part.fields);
             total.aliases = total.aliases.saturating_add(part.aliases);
+            total.cost = total.cost.saturating_add(part.cost);
+            total.items |= part.items;
         }
         total
     }
 
     fn field(&mut self, field: &'a Field) -> Size {
         let inner = self.selection_set(&field.selection_set.node);
-        let introspection = matches!(field.name.node.as_str(), "__schema" | "__type");
+        let name = field.name.node.as_str();
+        let introspection = matches!(name, "__schema" | "__type");
         Size {
+            cost: match name {
+                "totalCount" => 5,
+                "service" => 0,
+                _ => 1_usize.saturating_add(inner.cost.saturating_mul(self.multiplier(field, inner.items))),
+            },
+            items: matches!(name, "nodes" | "edges") && field.arguments.is_empty(),
             depth: match introspection {
                 true if inner.depth <= MAX_INTROSPECTION_DEPTH => 1,
                 _ => inner.depth.saturating_add(1),
@@ -168,6 +191,37 @@ impl<'a> Measure<'a> {
             aliases: inner.aliases.saturating_add(usize::from(field.alias.is_some())),
             directives: inner.directives.max(field.directives.len()),
         }
+    }
+
+    /// How many times what is selected in a field is resolved: the size of the page, or the number of ids.
+    fn multiplier(&self, field: &Field, items: bool) -> usize {
+        if let Some(ids) = field.get_argument("ids") {
+            return match &ids.node {
+                Value::List(ids) => ids.len(),
+                Value::Variable(name) => match self.variable(name) {
+                    Some(ConstValue::List(ids)) => ids.len(),
+                    _ => 1,
+                },
+                _ => 1,
+            };
+        }
+        if !items {
+            return 1;
+        }
+        let size = |argument| match &field.get_argument(argument)?.node {
+            Value::Number(size) => size.as_u64(),
+            Value::Variable(name) => match self.variable(name)? {
+                ConstValue::Number(size) => size.as_u64(),
+                _ => None,
+            },
+            _ => None,
+        };
+        let size = size("first").or_else(|| size("last")).and_then(|size| usize::try_from(size).ok());
+        size.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE)
+    }
+
+    fn variable(&self, name: &Name) -> Option<&ConstValue> {
+        self.variables.get(name).or_else(|| self.defaults.get(name.as_str()).copied())
     }
 
     fn fragment(&mut self, name: &'a Name) -> Size {
@@ -374,6 +428,20 @@ mod tests {
         let aliases = |count: usize| format!("{{ x {{ {} }} }}", (0..count).map(|n| format!("a{n}: a ")).collect::<String>());
         assert_eq!(violation(&aliases(MAX_ALIASES), &serde_json::json!({})), None);
         assert_eq!(violation(&aliases(MAX_ALIASES + 1), &serde_json::json!({})), Some(("QUERY_TOO_COMPLEX", None)));
+    }
+
+    #[test]
+    fn the_cost_grows_with_the_page_and_an_omitted_variable_is_no_error() {
+        // 1 for the list, and for each item 1 for `nodes` and 1 for `id`; the inner list costs the same, times the outer.
+        let list = |first: &str, inner: &str| format!("query($n: Int) {{ list({first}) {{ nodes {{ id {inner} }} }} }}");
+        let nested = list("first: 100", "list(first: 100) { nodes { id } }");
+        assert_eq!(violation(&nested, &serde_json::json!({})), Some(("QUERY_TOO_COMPLEX", None)));
+        let by_variable = list("first: $n", "list(first: 100) { ...Items }") + " fragment Items on C { nodes { id } }";
+        assert_eq!(violation(&by_variable, &serde_json::json!({"n": 49})), None);
+        assert_eq!(violation(&by_variable, &serde_json::json!({"n": 50})), Some(("QUERY_TOO_COMPLEX", None)));
+        assert_eq!(violation(&by_variable, &serde_json::json!({})), None);
+        let many = "query($ids: [ID!]!) { nodes(ids: $ids) { list(first: 100) { nodes { id } } } }";
+        assert_eq!(violation(many, &serde_json::json!({"ids": vec!["x"; 51]})), Some(("QUERY_TOO_COMPLEX", None)));
     }
 
     #[test]

@@ -64,7 +64,6 @@ pub fn schema(app: Arc<App>) -> Schema {
     let mut builder = async_graphql::Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .register_output_type::<node::Node>()
         .register_output_type::<user_error::UserError>()
-        .limit_complexity(document::MAX_COMPLEXITY)
         // Suggestions tell what introspection would not.
         .disable_suggestions()
         .data(app)
@@ -115,18 +114,9 @@ pub fn finish(response: &mut Response, places: &document::ArgumentPlaces) {
             continue;
         }
         if !executed {
-            let too_complex = error.message.starts_with("Query is too complex");
             let argument = quoted_argument(&error.message);
-            let code = match (&argument, too_complex) {
-                (_, true) => "QUERY_TOO_COMPLEX",
-                (Some(_), _) => "BAD_USER_INPUT",
-                (None, _) => "GRAPHQL_VALIDATION_FAILED",
-            };
-            if too_complex {
-                error.message = format!("The operation costs more than {}.", document::MAX_COMPLEXITY);
-            } else {
-                redact(&mut error.message);
-            }
+            let code = if argument.is_some() { "BAD_USER_INPUT" } else { "GRAPHQL_VALIDATION_FAILED" };
+            redact(&mut error.message);
             set(error, code, argument);
         } else if is_about_input(&error.message) {
             redact(&mut error.message);

@@ -54,7 +54,6 @@ impl NodeQuery {
     }
 
     /// Many objects by id, in the order of `ids`; at most 100. Null where one does not exist or is not visible.
-    #[graphql(complexity = "1 + ids.len() * child_complexity")]
     async fn nodes(
         &self,
         ctx: &Context<'_>,

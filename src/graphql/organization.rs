@@ -4,7 +4,7 @@ use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, ID, InputObject, Object};
 
 use super::api_key::{self, ApiKeyConnection, ApiKeyFilter};
-use super::connection::{CursorScope, PageArguments, connection, page_cost};
+use super::connection::{CursorScope, PageArguments, connection};
 use super::context::{Nullable, RequestContext as _, Result};
 use super::loader::Relations;
 use super::scalar::DateTime;
@@ -73,7 +73,6 @@ impl Organization {
     }
 
     /// Who belongs to it. Null for an organization that the request is not for. [role member, scope members_read]
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn members(
         &self,
         ctx: &Context<'_>,
@@ -90,7 +89,6 @@ impl Organization {
     }
 
     /// Its API keys, newest first. Null for an organization that the request is not for. [role admin, scope api_keys_read]
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn api_keys(
         &self,
         ctx: &Context<'_>,

@@ -41,7 +41,6 @@ pub struct ServiceQuery;
 #[Object]
 impl ServiceQuery {
     /// Version and limits of the service. Costs nothing.
-    #[graphql(complexity = 0)]
     async fn service(&self, ctx: &Context<'_>) -> Service {
         Service {
             version: env!("CARGO_PKG_VERSION"),

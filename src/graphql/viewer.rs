@@ -6,7 +6,7 @@ use async_graphql::{Context, Object};
 use super::api_key::{ApiKey, ApiKeyScope};
 use super::configuration::filter::{ConfigurationFilterInput, PersonalConnectorConfigurationOrder};
 use super::configuration::{self, PersonalConnectorConfigurationConnection};
-use super::connection::{PageArguments, page_cost};
+use super::connection::{PageArguments};
 use super::context::{Nullable, RequestContext as _, Result};
 use super::loader::Relations;
 use super::organization::{self, Organization, OrganizationRole, User};
@@ -61,7 +61,6 @@ impl Viewer {
     }
 
     /// The caller's own configurations.
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the contract has so many")]
     async fn personal_connector_configurations(
         &self,

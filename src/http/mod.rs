@@ -154,7 +154,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
         .map_or_else(|| format!("req_{}", crate::id::request_suffix()), str::to_owned);
     let span = tracing::info_span!("request", id = %request_id);
     request.extensions_mut().insert(RequestId(request_id.clone()));
-    let statements = Arc::<AtomicU32>::default();
+    let statements = db::statement_counter();
     let known = ["/graphql", "/livez", "/readyz", "/graphiql", "/"];
     let mut line = Line {
         started: Instant::now(),

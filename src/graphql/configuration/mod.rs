@@ -9,7 +9,7 @@ use async_graphql::{Context, Enum, ID, Object, SimpleObject, Union};
 use self::filter::{ConfigurationFilterInput, OrderDirection, PersonalConnectorConfigurationOrder};
 use super::api_key::ApiKey;
 use super::comparator::{AuthMethodType, HealthStatus};
-use super::connection::{CursorScope, PageArguments, connection, page_cost};
+use super::connection::{CursorScope, PageArguments, connection};
 use super::connector::PersonalConnector;
 use super::context::{Nullable, RequestContext as _, Result};
 use super::loader::Relations;
@@ -290,7 +290,6 @@ impl ConfigurationQuery {
 
     /// Configurations of the organization that the caller may see: own ones, or all for admins. `first` or `last` defaults
     /// to 25, at most 100; do not give both.
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the contract has so many")]
     async fn personal_connector_configurations(
         &self,

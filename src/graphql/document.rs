@@ -32,6 +32,11 @@ const MAX_ROOT_QUERIES: usize = 20;
 const MAX_ROOT_MUTATIONS: usize = 10;
 const MAX_DIRECTIVES: usize = 5;
 const MAX_OPERATIONS: usize = 10;
+/// How deep values nest: more than any configuration may (32), and far less than a stack holds.
+const MAX_VALUE_DEPTH: usize = 48;
+/// How deep a filter nests, its lists included: enough for 4 levels of `or` around a condition on metadata. Filters are
+/// read into nested types, each level of which takes a large piece of the stack.
+const MAX_FILTER_DEPTH: usize = 16;
 
 /// Why a document does not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -292,6 +297,9 @@ impl<'a> Literals<'a> {
     /// A null inside a filter is most often a variable that somebody forgot to set. Taken for "no condition" it would
     /// show more than was meant.
     fn check_nulls(&self, value: &Value, path: &mut Vec<String>) -> Result<(), Violation> {
+        if path.len() > MAX_FILTER_DEPTH {
+            return Err(too_deep(path, MAX_FILTER_DEPTH));
+        }
         match value {
             Value::Variable(name) => {
                 let set = self.variables.get(name).or_else(|| self.defaults.get(name.as_str()).copied());
@@ -326,6 +334,9 @@ fn null_in_filter(path: &[String]) -> Violation {
 }
 
 fn check_const_nulls(value: &ConstValue, path: &mut Vec<String>) -> Result<(), Violation> {
+    if path.len() > MAX_FILTER_DEPTH {
+        return Err(too_deep(path, MAX_FILTER_DEPTH));
+    }
     match value {
         ConstValue::Null if path.len() > 1 => Err(null_in_filter(path)),
         ConstValue::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
@@ -341,11 +352,20 @@ fn check_const_nulls(value: &ConstValue, path: &mut Vec<String>) -> Result<(), V
     }
 }
 
-fn within<T>(path: &mut Vec<String>, step: String, walk: impl FnOnce(&mut Vec<String>) -> T) -> T {
+fn within(
+    path: &mut Vec<String>,
+    step: String,
+    walk: impl FnOnce(&mut Vec<String>) -> Result<(), Violation>,
+) -> Result<(), Violation> {
     path.push(step);
-    let result = walk(path);
+    let result = if path.len() > MAX_VALUE_DEPTH { Err(too_deep(path, MAX_VALUE_DEPTH)) } else { walk(path) };
     path.pop();
     result
+}
+
+fn too_deep(path: &[String], max: usize) -> Violation {
+    let message = format!("The value nests more than {max} levels deep.");
+    Violation { code: "BAD_USER_INPUT", message, argument: path.first().cloned() }
 }
 
 /// Postgres keeps no U+0000 in text.

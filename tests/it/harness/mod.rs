@@ -1,6 +1,7 @@
 //! What tests stand on: a database, the service over it, organizations with people in them, and clients.
 
 mod client;
+pub mod process;
 mod database;
 
 use std::collections::HashMap;

@@ -21,6 +21,7 @@ const SOURCES: [&str; 7] = [
     "src/style.css",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "a build script has no other settings than its environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=PATCHBAY_UI");
     println!("cargo::rerun-if-changed=ui/fallback.html");

@@ -81,7 +81,11 @@ pub const SETTINGS: [(&str, Kind, &str); 13] = [
     ("PATCHBAY_DATABASE_CONNECTIONS", Kind::Plain, "the most connections to the database; 10 by default"),
     ("PATCHBAY_GRAPHIQL", Kind::Plain, "true serves GraphiQL at /graphiql; false by default"),
     ("PATCHBAY_INTROSPECTION", Kind::Plain, "true lets clients ask for the schema; false by default"),
-    ("PATCHBAY_ALLOWED_ORIGINS", Kind::Plain, "origins of web pages that may call, separated by commas; none by default"),
+    (
+        "PATCHBAY_ALLOWED_ORIGINS",
+        Kind::Plain,
+        "origins of web pages that may call, separated by commas; none by default",
+    ),
     ("PATCHBAY_LOG", Kind::Plain, "what is logged; info by default"),
     ("PATCHBAY_LOG_FORMAT", Kind::Plain, "json or text; json by default"),
 ];
@@ -95,9 +99,11 @@ pub enum Kind {
     Secret,
 }
 
+type Environment = Box<dyn Fn(&str) -> Option<String>>;
+
 /// Where settings come from.
 pub struct Source {
-    environment: Box<dyn Fn(&str) -> Option<String>>,
+    environment: Environment,
     file: toml::Table,
     problems: Vec<String>,
 }
@@ -156,7 +162,9 @@ impl Source {
         })?;
         for key in table.keys() {
             let plain = SETTINGS.iter().find(|(name, _, _)| file_key(name) == *key);
-            let twin = SETTINGS.iter().find(|(name, kind, _)| *kind == Kind::Secret && format!("{}_file", file_key(name)) == *key);
+            let twin = SETTINGS
+                .iter()
+                .find(|(name, kind, _)| *kind == Kind::Secret && format!("{}_file", file_key(name)) == *key);
             match (plain, twin) {
                 (Some((_, Kind::Plain, _)), _) | (None, Some(_)) => {}
                 (Some((_, Kind::Secret, _)), _) => {
@@ -345,7 +353,7 @@ pub fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
     {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::metadata(path).context("cannot be read")?.permissions().mode();
-        anyhow::ensure!(mode & 0o007 == 0, "everybody may read it (mode {:04o}); chmod 600", mode & 0o777);
+        anyhow::ensure!(mode.trailing_zeros() >= 3, "everybody may read it (mode {:04o}); chmod 600", mode & 0o777);
     }
     let text = zeroize::Zeroizing::new(std::fs::read_to_string(path).context("cannot be read")?);
     anyhow::ensure!(!text.trim().is_empty(), "is empty");

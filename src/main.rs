@@ -56,6 +56,8 @@ enum Command {
     /// from several places at once.
     Migrate(MigrateArguments),
     /// Print the GraphQL schema
+    ///
+    /// In the schema definition language, as schema.graphql has it: for code generators, and to compare versions.
     Schema,
     /// Mint a token for the development service
     ///
@@ -193,6 +195,8 @@ fn hide_panics() {
 
 fn start_log(log: &Log) {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The driver's debug lines hold every value that is bound to a statement: whatever is configured, they stay out.
+    let filter = "tokio_postgres=info".parse().into_iter().fold(filter, EnvFilter::add_directive);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     if log.json {
         builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
@@ -222,7 +226,10 @@ async fn run_serve(arguments: ServeArguments) -> Result<()> {
         source.serve(arguments.address.listen, arguments.address.port)?;
     start_log(&log);
     if database.is_readable_on_the_way() {
-        tracing::warn!(database = database.describe(), "the connection to the database is not encrypted; add sslmode=require");
+        tracing::warn!(
+            database = database.describe(),
+            "the connection to the database is not encrypted; add sslmode=require"
+        );
     }
     let stop = stop_signal()?;
     let listener =
@@ -243,9 +250,10 @@ async fn check_database(db: &Db, vault: &Vault, settings: &db::Settings) -> Resu
     let (pending, unknown) = db
         .system_read(async |tx| {
             let pending = db::migration::pending(tx).await?;
-            let unknown = match pending.is_empty() {
-                true => db::organization_key::find_unknown_root_key(tx, root_key).await?,
-                false => None,
+            let unknown = if pending.is_empty() {
+                db::organization_key::find_unknown_root_key(tx, root_key).await?
+            } else {
+                None
             };
             Ok((pending, unknown))
         })
@@ -253,14 +261,25 @@ async fn check_database(db: &Db, vault: &Vault, settings: &db::Settings) -> Resu
         .with_context(|| {
             format!("{} is not ready: has `patchbay migrate` run, and is the login a member of patchbay_app and patchbay_system?", settings.describe())
         })?;
-    anyhow::ensure!(pending.is_empty(), "{} lacks migrations {}: run `patchbay migrate`", settings.describe(), pending.join(", "));
+    anyhow::ensure!(
+        pending.is_empty(),
+        "{} lacks migrations {}: run `patchbay migrate`",
+        settings.describe(),
+        pending.join(", ")
+    );
     if let Some(theirs) = unknown {
-        anyhow::bail!("the database has organization keys under root key {theirs}, and PATCHBAY_ROOT_KEY is {root_key}");
+        anyhow::bail!(
+            "the database has organization keys under root key {theirs}, and PATCHBAY_ROOT_KEY is {root_key}"
+        );
     }
     Ok(())
 }
 
-async fn serve(app: App, listener: tokio::net::TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+async fn serve(
+    app: App,
+    listener: tokio::net::TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
     let app = Arc::new(app);
     let schema = graphql::schema(app.clone());
     http::serve(listener, http::router(app, schema), stop, DRAIN).await?;

@@ -86,12 +86,6 @@ pub struct Claims {
     /// The organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub org: Option<String>,
-    /// Only ID tokens have one, and they are not for us.
-    #[serde(skip_serializing)]
-    nonce: Option<serde::de::IgnoredAny>,
-    /// Only ID tokens have one.
-    #[serde(skip_serializing)]
-    at_hash: Option<serde::de::IgnoredAny>,
 }
 
 /// One audience or several.
@@ -139,10 +133,15 @@ impl Verifier {
         }
 
         let header: StrictHeader = decode(header, &REFUSED)?;
-        if !header.typ.as_deref().is_none_or(|typ| typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt")) {
+        if !header
+            .typ
+            .as_deref()
+            .is_none_or(|typ| typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt"))
+        {
             return refuse("the token is of another type");
         }
-        let claims: Claims = decode(payload, &[])?;
+        // Only ID tokens have these, and they are not for us.
+        let claims: Claims = decode(payload, &["nonce", "at_hash", "c_hash"])?;
         let Some(issuer) = self.0.iter().find(|issuer| issuer.issuer == claims.iss) else {
             return refuse("the issuer is not configured");
         };
@@ -158,11 +157,8 @@ impl Verifier {
         if !names_us {
             return refuse("the token is for another audience");
         }
-        if claims.nonce.is_some() || claims.at_hash.is_some() {
-            return refuse("an ID token is not an access token");
-        }
-        if claims.sub.is_empty() || claims.sub.len() > 255 {
-            return refuse("the subject is empty or too long");
+        if claims.sub.is_empty() || claims.sub.len() > 255 || claims.sub.contains(char::is_control) {
+            return refuse("the subject is empty, too long, or no text");
         }
         let now = now.timestamp();
         // Saturating: the numbers are the sender's.
@@ -187,7 +183,8 @@ impl Issuer {
     /// The key that the header names; without a name, the only one of its algorithm.
     fn key(&self, header: &StrictHeader) -> Option<&Key> {
         let mut fitting = self.keys.iter().filter(|key| {
-            header.alg.parse::<Algorithm>().is_ok_and(|algorithm| algorithm == key.algorithm) && (header.kid.is_none() || key.id.is_none() || key.id == header.kid)
+            header.alg.parse::<Algorithm>().is_ok_and(|algorithm| algorithm == key.algorithm)
+                && (header.kid.is_none() || key.id.is_none() || key.id == header.kid)
         });
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Some(key),
@@ -207,7 +204,13 @@ pub fn sign(claims: &Claims, secret: &SecretString) -> Result<String> {
 
 impl Claims {
     /// Claims for an access token.
-    pub fn new(issuer: &str, audience: &str, subject: &str, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>) -> Self {
+    pub fn new(
+        issuer: &str,
+        audience: &str,
+        subject: &str,
+        issued_at: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
+    ) -> Self {
         Self {
             iss: issuer.to_owned(),
             sub: subject.to_owned(),
@@ -216,8 +219,6 @@ impl Claims {
             iat: Some(issued_at.timestamp()),
             nbf: None,
             org: None,
-            nonce: None,
-            at_hash: None,
         }
     }
 
@@ -230,7 +231,8 @@ impl Claims {
 }
 
 fn decode<T: DeserializeOwned>(part: &str, refused: &[&str]) -> Result<T> {
-    let bytes = BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Error::Unauthenticated("the token is not base64url"))?;
+    let bytes =
+        BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Error::Unauthenticated("the token is not base64url"))?;
     let mut unchecked = serde_json::Deserializer::from_slice(&bytes);
     let members = (|| {
         let members = Unique.deserialize(&mut unchecked)?;
@@ -239,7 +241,11 @@ fn decode<T: DeserializeOwned>(part: &str, refused: &[&str]) -> Result<T> {
     })()
     .map_err(|_| Error::Unauthenticated("the token is not JSON, or has a member twice"))?;
     if refused.iter().any(|name| members.contains(*name)) {
-        return Err(Error::Unauthenticated("the header has a member that is refused"));
+        return Err(Error::Unauthenticated("the token has a member that is refused"));
+    }
+    // A list would be read as the members in their order.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Error::Unauthenticated("the token is not of objects"));
     }
     serde_json::from_slice(&bytes).map_err(|_| Error::Unauthenticated("a claim is missing or of the wrong type"))
 }

@@ -97,7 +97,9 @@ impl Authenticator {
         let membership = match chosen {
             Some(id) => memberships.iter().find(|membership| membership.organization_id == id),
             None if memberships.len() > 1 => {
-                return Err(Error::Unauthenticated("the person has several organizations and X-Organization-Id names none"));
+                return Err(Error::Unauthenticated(
+                    "the person has several organizations and X-Organization-Id names none",
+                ));
             }
             None => memberships.first(),
         };

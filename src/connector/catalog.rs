@@ -25,6 +25,7 @@ const OAUTH2: AuthMethod = AuthMethod::Credential(Kind::OAuth2);
 const BEARER: AuthMethod = AuthMethod::Credential(Kind::Bearer);
 const BASIC: AuthMethod = AuthMethod::Credential(Kind::Basic);
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given as a literal")]
 fn schema(title: &str, required: &[&str], properties: Value) -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -36,9 +37,7 @@ fn schema(title: &str, required: &[&str], properties: Value) -> Value {
 }
 
 /// Validators are compiled when first used. The schemas are ours: one that does not compile is found by a test.
-fn validator(
-    schema: &Value,
-) -> LazyLock<jsonschema::Validator, Box<dyn FnOnce() -> jsonschema::Validator + Send>> {
+fn validator(schema: &Value) -> LazyLock<jsonschema::Validator, Box<dyn FnOnce() -> jsonschema::Validator + Send>> {
     let schema = schema.clone();
     LazyLock::new(Box::new(move || {
         jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema of the catalogue compiles")
@@ -260,13 +259,17 @@ fn custom_mcp() -> Connector {
                 label: "Bearer token",
                 instructions: "Sent as `Authorization: Bearer ...`, to the endpoint's origin and nowhere else.",
             },
+            AuthMethodGuide { method: API_KEY, label: "API key", instructions: "The key that your server asks for." },
             AuthMethodGuide {
-                method: API_KEY,
-                label: "API key",
-                instructions: "The key that your server asks for.",
+                method: OAUTH2,
+                label: "OAuth token",
+                instructions: "An access token that your server accepts.",
             },
-            AuthMethodGuide { method: OAUTH2, label: "OAuth token", instructions: "An access token that your server accepts." },
-            AuthMethodGuide { method: BASIC, label: "User name and password", instructions: "HTTP basic authentication." },
+            AuthMethodGuide {
+                method: BASIC,
+                label: "User name and password",
+                instructions: "HTTP basic authentication.",
+            },
             AuthMethodGuide { method: AuthMethod::None, label: "None", instructions: "For a server that is open." },
         ],
         example_configuration: json!({"endpoint": "https://my-server.com/api", "customSettings": {"region": "eu"}}),
@@ -308,8 +311,9 @@ mod tests {
 
     #[test]
     fn a_mismatch_names_where_it_is_and_not_what_was_there() {
-        let rejections =
-            find("pcon_github").unwrap().check(&json!({"repository": "a/b", "paths": ["src/", {"token": "s3cret"}]}), &["input", "configuration"]);
+        let rejections = find("pcon_github")
+            .unwrap()
+            .check(&json!({"repository": "a/b", "paths": ["src/", {"token": "s3cret"}]}), &["input", "configuration"]);
         assert_eq!(rejections.len(), 1);
         assert_eq!(rejections[0].field, ["input", "configuration", "paths", "1"]);
         assert!(!rejections[0].message.contains("s3cret"), "{}", rejections[0].message);
@@ -325,7 +329,9 @@ mod tests {
         ] {
             assert_eq!(mcp.origin(&json!({"endpoint": endpoint})), origin);
         }
-        for endpoint in ["https://", "https://user:pw@example.com", "ftp://example.com", "example.com", "https://example.com/#a"] {
+        for endpoint in
+            ["https://", "https://user:pw@example.com", "ftp://example.com", "example.com", "https://example.com/#a"]
+        {
             assert!(!mcp.check(&json!({"endpoint": endpoint}), &[]).is_empty(), "{endpoint}");
         }
     }

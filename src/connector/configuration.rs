@@ -18,6 +18,8 @@ pub fn check_name(name: &str, field: &[&str]) -> Option<Rejection> {
         Some(Rejection::new(Code::Required, field, "A name is needed."))
     } else if name.chars().count() > MAX_NAME {
         Some(Rejection::new(Code::Invalid, field, format!("A name has at most {MAX_NAME} characters.")))
+    } else if name.contains(char::is_control) {
+        Some(Rejection::new(Code::Invalid, field, "A name is one line of text."))
     } else {
         None
     }

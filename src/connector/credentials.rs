@@ -94,7 +94,8 @@ impl Credentials {
         let parts: Vec<(&[&str], &str)> = match self {
             Self::ApiKey { api_key } => vec![(&["apiKey", "apiKey"], api_key.expose_secret())],
             Self::OAuth2 { access_token, refresh_token, .. } => {
-                let refresh = refresh_token.as_ref().map(|token| (&["oauth2", "refreshToken"][..], token.expose_secret()));
+                let refresh =
+                    refresh_token.as_ref().map(|token| (&["oauth2", "refreshToken"][..], token.expose_secret()));
                 [(&["oauth2", "accessToken"][..], access_token.expose_secret())].into_iter().chain(refresh).collect()
             }
             Self::Bearer { token } => vec![(&["bearer", "token"], token.expose_secret())],
@@ -119,7 +120,11 @@ impl Credentials {
             && (scopes.iter().any(String::is_empty) || scopes.iter().map(String::len).sum::<usize>() > MAX_SCOPES)
         {
             let path = [field, &["oauth2", "scopes"]].concat();
-            rejections.push(Rejection::new(Code::Invalid, &path, "Scopes are not empty, and have at most 8 KiB together."));
+            rejections.push(Rejection::new(
+                Code::Invalid,
+                &path,
+                "Scopes are not empty, and have at most 8 KiB together.",
+            ));
         }
         rejections
     }
@@ -151,7 +156,13 @@ impl Credentials {
     ///
     /// # Errors
     /// What the database or the vault say.
-    pub async fn store(&self, tx: &OrgTx, vault: &Vault, connector: &Connector, configuration: &Configuration) -> Result<()> {
+    pub async fn store(
+        &self,
+        tx: &OrgTx,
+        vault: &Vault,
+        connector: &Connector,
+        configuration: &Configuration,
+    ) -> Result<()> {
         let revision = credential::next_revision(tx, configuration.id).await?;
         let key = organization_key::active(tx).await?;
         let origin = connector.origin(&configuration.configuration);
@@ -164,7 +175,9 @@ impl Credentials {
         };
         let sealed = vault.seal(&key, &binding, &self.to_plaintext()?).map_err(Error::internal)?;
         let (expires_at, refreshable, scopes) = match self {
-            Self::OAuth2 { expires_at, refresh_token, scopes, .. } => (*expires_at, refresh_token.is_some(), &scopes[..]),
+            Self::OAuth2 { expires_at, refresh_token, scopes, .. } => {
+                (*expires_at, refresh_token.is_some(), &scopes[..])
+            }
             _ => (None, false, &[][..]),
         };
         let new = SealedCredential {

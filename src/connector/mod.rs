@@ -157,7 +157,9 @@ impl Connector {
         {
             rejections.push(Rejection {
                 code: Code::ConfigurationSchemaMismatch,
-                message: format!("/{member}: must be an absolute http or https URL without user name, password or fragment"),
+                message: format!(
+                    "/{member}: must be an absolute http or https URL without user name, password or fragment"
+                ),
                 field: field.iter().copied().chain([member]).map(str::to_owned).collect(),
                 detail: Detail::Schema {
                     instance_path: format!("/{member}"),

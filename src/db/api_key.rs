@@ -86,12 +86,13 @@ pub async fn create(tx: &OrgTx, new: &NewApiKey<'_>) -> Result<ApiKey> {
 
 /// Ends a key. One that has ended stays as it is; `None` when there is no such key.
 pub async fn revoke(tx: &OrgTx, id: ApiKeyId) -> Result<Option<ApiKey>> {
-    let revoked = diesel::update(api_keys::table::of(tx).filter(api_keys::id.eq(id)).filter(api_keys::revoked_at.is_null()))
-        .set((api_keys::revoked_at.eq(diesel::dsl::now), api_keys::version.eq(api_keys::version + 1)))
-        .returning(ApiKey::as_returning())
-        .get_result(&mut tx.conn())
-        .await
-        .optional()?;
+    let revoked =
+        diesel::update(api_keys::table::of(tx).filter(api_keys::id.eq(id)).filter(api_keys::revoked_at.is_null()))
+            .set((api_keys::revoked_at.eq(diesel::dsl::now), api_keys::version.eq(api_keys::version + 1)))
+            .returning(ApiKey::as_returning())
+            .get_result(&mut tx.conn())
+            .await
+            .optional()?;
     if revoked.is_some() {
         tx.about(id);
         return Ok(revoked);
@@ -123,9 +124,13 @@ pub enum Condition {
 
 fn predicate(condition: &Condition) -> Predicate<api_keys::table> {
     match condition {
-        Condition::ActiveAt(now) => Box::new(api_keys::revoked_at.is_null().and(
-            api_keys::expires_at.is_null().or(api_keys::expires_at.is_not_null().and(api_keys::expires_at.assume_not_null().gt(*now))),
-        )),
+        Condition::ActiveAt(now) => Box::new(
+            api_keys::revoked_at.is_null().and(
+                api_keys::expires_at
+                    .is_null()
+                    .or(api_keys::expires_at.is_not_null().and(api_keys::expires_at.assume_not_null().gt(*now))),
+            ),
+        ),
         Condition::Name(op) => text!(api_keys::name, op),
         Condition::Expires => Box::new(api_keys::expires_at.is_not_null()),
         Condition::ExpiresAt(op) => {

@@ -1,6 +1,6 @@
 //! Personal connector configurations: the main object.
 //!
-//! Everything here begins at [`visible`]: people see their own, admins and owners all of the organization, an API key its
+//! Everything here begins at `visible`: people see their own, admins and owners all of the organization, an API key its
 //! own. What is not visible is not there.
 
 use chrono::{DateTime, Utc};
@@ -164,13 +164,25 @@ pub struct ConfigurationChanges {
     pub enabled: Option<bool>,
 }
 
-type On = And<Eq<credentials::organization_id, configurations::organization_id>, Eq<credentials::configuration_id, configurations::id>>;
+type On = And<
+    Eq<credentials::organization_id, configurations::organization_id>,
+    Eq<credentials::configuration_id, configurations::id>,
+>;
 type Source = LeftJoinQuerySource<configurations::table, credentials::table, On>;
-type OwnedBy = Or<Eq<configurations::owner_user_id, Option<UserId>>, Eq<configurations::owner_api_key_id, Option<ApiKeyId>>, Nullable<Bool>>;
-type Visible = Filtered<<configurations::table as OrgTable>::Scoped, Or<OwnedBy, AsExprOf<Option<bool>, Nullable<Bool>>, Nullable<Bool>>>;
+type OwnedBy = Or<
+    Eq<configurations::owner_user_id, Option<UserId>>,
+    Eq<configurations::owner_api_key_id, Option<ApiKeyId>>,
+    Nullable<Bool>,
+>;
+type Visible = Filtered<
+    <configurations::table as OrgTable>::Scoped,
+    Or<OwnedBy, AsExprOf<Option<bool>, Nullable<Bool>>, Nullable<Bool>>,
+>;
 
 fn on() -> On {
-    credentials::organization_id.eq(configurations::organization_id).and(credentials::configuration_id.eq(configurations::id))
+    credentials::organization_id
+        .eq(configurations::organization_id)
+        .and(credentials::configuration_id.eq(configurations::id))
 }
 
 /// The configurations that the caller may see.
@@ -247,7 +259,6 @@ pub enum Condition {
     Holds(String),
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm for each condition, and nothing else")]
 fn predicate(condition: &Condition) -> Predicate<Source> {
     use configurations as c;
     let given = |has: Predicate<Source>, holds: Predicate<Source>| and(has, holds);
@@ -291,10 +302,9 @@ fn predicate(condition: &Condition) -> Predicate<Source> {
             Box::new(c::metadata.assume_not_null().ne(Value::Object(serde_json::Map::new()))),
         ),
         Condition::MetadataContains(pairs) if pairs.as_object().is_some_and(serde_json::Map::is_empty) => always(true),
-        Condition::MetadataContains(pairs) => given(
-            Box::new(c::metadata.is_not_null()),
-            Box::new(c::metadata.assume_not_null().contains(pairs.clone())),
-        ),
+        Condition::MetadataContains(pairs) => {
+            given(Box::new(c::metadata.is_not_null()), Box::new(c::metadata.assume_not_null().contains(pairs.clone())))
+        }
         Condition::MetadataAnyKey(keys) => given(
             Box::new(c::metadata.is_not_null()),
             Box::new(c::metadata.assume_not_null().has_any_key(keys.clone())),
@@ -309,10 +319,7 @@ fn predicate(condition: &Condition) -> Predicate<Source> {
             let text = || c::metadata.assume_not_null().retrieve_as_text(key.clone());
             given(
                 Box::new(c::metadata.is_not_null()),
-                given(
-                    Box::new(jsonb_typeof(value()).is_not_distinct_from("string")),
-                    text!(text(), op),
-                ),
+                given(Box::new(jsonb_typeof(value()).is_not_distinct_from("string")), text!(text(), op)),
             )
         }
         Condition::ConfigurationContains(value) => Box::new(c::configuration.contains(value.clone())),
@@ -327,7 +334,10 @@ fn predicate(condition: &Condition) -> Predicate<Source> {
     }
 }
 
-diesel::define_sql_function! { fn coalesce(value: Nullable<Timestamptz>, other: Timestamptz) -> Timestamptz; }
+diesel::define_sql_function! {
+    /// `other` where there is no value.
+    fn coalesce(value: Nullable<Timestamptz>, other: Timestamptz) -> Timestamptz;
+}
 
 /// A page of the visible configurations that `filter` lets through.
 pub async fn list(

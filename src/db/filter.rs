@@ -65,12 +65,32 @@ pub enum TimeOp {
 impl<L> Filter<L> {
     pub(super) fn to_sql<S: 'static>(&self, leaf: &dyn Fn(&L) -> Predicate<S>) -> Predicate<S> {
         match self {
-            Self::All(parts) => parts.iter().map(|part| part.to_sql(leaf)).reduce(and).unwrap_or_else(|| always(true)),
-            Self::Any(parts) => parts.iter().map(|part| part.to_sql(leaf)).reduce(or).unwrap_or_else(|| always(false)),
+            Self::All(parts) => balanced(parts.iter().map(|part| part.to_sql(leaf)).collect(), and, true),
+            Self::Any(parts) => balanced(parts.iter().map(|part| part.to_sql(leaf)).collect(), or, false),
             Self::Not(part) => Box::new(not(part.to_sql(leaf))),
             Self::Is(condition) => leaf(condition),
         }
     }
+}
+
+/// Combines pairwise and not one after another: as deep as the logarithm of the number of parts. A list as long as a
+/// request may be would else make an expression that overflows the stack.
+fn balanced<S: 'static>(
+    mut parts: Vec<Predicate<S>>,
+    combine: fn(Predicate<S>, Predicate<S>) -> Predicate<S>,
+    empty: bool,
+) -> Predicate<S> {
+    while parts.len() > 1 {
+        let mut rest = parts.into_iter();
+        parts = Vec::new();
+        while let Some(left) = rest.next() {
+            parts.push(match rest.next() {
+                Some(right) => combine(left, right),
+                None => left,
+            });
+        }
+    }
+    parts.pop().unwrap_or_else(|| always(empty))
 }
 
 pub(super) fn and<S: 'static>(left: Predicate<S>, right: Predicate<S>) -> Predicate<S> {
@@ -89,12 +109,18 @@ diesel::define_sql_function! {
     /// Where `part` begins in `whole`, from 1; 0 when it does not. Unlike LIKE it has no wildcards to escape.
     fn strpos(whole: Text, part: Text) -> Integer;
 }
-diesel::define_sql_function! { fn starts_with(whole: Text, part: Text) -> Bool; }
+diesel::define_sql_function! {
+    /// Whether `whole` begins with `part`.
+    fn starts_with(whole: Text, part: Text) -> Bool;
+}
 diesel::define_sql_function! {
     /// As the database's `LC_CTYPE` has it.
     fn lower(text: Text) -> Text;
 }
-diesel::define_sql_function! { fn jsonb_typeof(value: Jsonb) -> Nullable<Text>; }
+diesel::define_sql_function! {
+    /// object, array, string, number, boolean or null.
+    fn jsonb_typeof(value: Jsonb) -> Nullable<Text>;
+}
 
 /// A [`TextOp`] on a column that is never null, or was checked.
 macro_rules! text {

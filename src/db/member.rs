@@ -56,7 +56,9 @@ fn predicate(condition: &Condition) -> Predicate<Source> {
                 users::name.is_not_null().and(strpos(lower(users::name.assume_not_null()), lower(word.clone())).gt(0)),
             );
             let email: Predicate<Source> = Box::new(
-                users::email.is_not_null().and(strpos(lower(users::email.assume_not_null()), lower(word.clone())).gt(0)),
+                users::email
+                    .is_not_null()
+                    .and(strpos(lower(users::email.assume_not_null()), lower(word.clone())).gt(0)),
             );
             or(name, email)
         }
@@ -144,7 +146,8 @@ pub async fn put(tx: &SystemTx, organization: OrganizationId, user: UserId, role
         members::user_id.eq(user),
         members::role.eq(role.unwrap_or(Role::Member)),
     );
-    let insert = diesel::insert_into(members::table).values(new).on_conflict((members::organization_id, members::user_id));
+    let insert =
+        diesel::insert_into(members::table).values(new).on_conflict((members::organization_id, members::user_id));
     if role.is_some() {
         insert
             .do_update()

@@ -17,8 +17,11 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 const LOCK: i64 = 0x7061_7463_6862_6179;
 
 diesel::table! {
+    /// Diesel's own record of what has run.
     __diesel_schema_migrations (version) {
+        /// Which.
         version -> Text,
+        /// When.
         run_on -> Timestamp,
     }
 }
@@ -38,7 +41,8 @@ pub enum Direction {
 /// # Errors
 /// When the database is not there, or refuses a statement.
 pub async fn migrate(settings: &Settings, direction: Direction) -> anyhow::Result<Vec<String>> {
-    let mut connection = settings.connect().await.with_context(|| format!("cannot connect to {}", settings.describe()))?;
+    let mut connection =
+        settings.connect().await.with_context(|| format!("cannot connect to {}", settings.describe()))?;
     // The connection ends with this function, and the lock with the connection.
     connection.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})")).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
@@ -47,8 +51,11 @@ pub async fn migrate(settings: &Settings, direction: Direction) -> anyhow::Resul
         Direction::Down => harness.revert_all_migrations(MIGRATIONS),
     };
     let done = done.map_err(|error| {
-        let hint = if error.to_string().contains("permission denied to create role") {
-            "\nThe login may not create roles. Let an administrator run once:\n  \
+        // Postgres 15 says it in one way, 16 in others.
+        let about_roles =
+            ["to create role", "admin option", "to grant role"].iter().any(|words| error.to_string().contains(words));
+        let hint = if about_roles {
+            "\nThe login may not make roles, or not hand them out. Let an administrator run once:\n  \
              CREATE ROLE patchbay_app NOLOGIN; CREATE ROLE patchbay_system NOLOGIN;\n  \
              GRANT patchbay_app, patchbay_system TO <this login> WITH ADMIN OPTION;"
         } else {
@@ -61,13 +68,16 @@ pub async fn migrate(settings: &Settings, direction: Direction) -> anyhow::Resul
 
 /// The migrations of this binary that the database does not have.
 pub async fn pending(tx: &SystemTx) -> Result<Vec<String>> {
-    let have: Vec<String> = __diesel_schema_migrations::table
-        .select(__diesel_schema_migrations::version)
-        .load(&mut tx.conn())
-        .await?;
-    let want: Vec<Box<dyn Migration<Pg>>> =
-        MIGRATIONS.migrations().map_err(|error| crate::error::Error::internal(anyhow!("embedded migrations: {error}")))?;
-    Ok(want.iter().map(|migration| migration.name().version().to_string()).filter(|name| !have.contains(name)).collect())
+    let have: Vec<String> =
+        __diesel_schema_migrations::table.select(__diesel_schema_migrations::version).load(&mut tx.conn()).await?;
+    let want: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS
+        .migrations()
+        .map_err(|error| crate::error::Error::internal(anyhow!("embedded migrations: {error}")))?;
+    Ok(want
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .filter(|name| !have.contains(name))
+        .collect())
 }
 
 /// Makes the database that `owner` names, on a server that is ours alone, unless it is there.
@@ -77,9 +87,13 @@ pub async fn pending(tx: &SystemTx) -> Result<Vec<String>> {
 pub async fn create_database(owner: &Settings) -> anyhow::Result<()> {
     let name = owner.database_name();
     let connection = &owner.with_database("postgres").connect().await?;
-    let exists: bool = diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>("EXISTS (SELECT FROM pg_database WHERE datname = ").bind::<diesel::sql_types::Text, _>(&name).sql(")"))
-        .get_result(&mut &*connection)
-        .await?;
+    let exists: bool = diesel::select(
+        diesel::dsl::sql::<diesel::sql_types::Bool>("EXISTS (SELECT FROM pg_database WHERE datname = ")
+            .bind::<diesel::sql_types::Text, _>(&name)
+            .sql(")"),
+    )
+    .get_result(&mut &*connection)
+    .await?;
     if !exists {
         (&mut &*connection).batch_execute(&format!("CREATE DATABASE {}", quoted(&name))).await?;
     }

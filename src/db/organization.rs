@@ -27,11 +27,7 @@ pub struct Organization {
 
 /// The transaction's own organization.
 pub async fn find(tx: &OrgTx) -> Result<Option<Organization>> {
-    Ok(organizations::table::of(tx)
-        .select(Organization::as_select())
-        .first(&mut tx.conn())
-        .await
-        .optional()?)
+    Ok(organizations::table::of(tx).select(Organization::as_select()).first(&mut tx.conn()).await.optional()?)
 }
 
 /// The organizations that `user` is a member of, by name.

@@ -43,9 +43,7 @@ impl Cursor {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (id, rest) = bytes.split_first_chunk::<16>()?;
         let key = match rest.split_first()? {
-            (b't', micros) => {
-                Key::Time(DateTime::from_timestamp_micros(i64::from_be_bytes(micros.try_into().ok()?))?)
-            }
+            (b't', micros) => Key::Time(DateTime::from_timestamp_micros(i64::from_be_bytes(micros.try_into().ok()?))?),
             (b's', text) => Key::Text(String::from_utf8(text.to_vec()).ok()?),
             _ => return None,
         };

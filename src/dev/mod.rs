@@ -155,13 +155,12 @@ pub async fn prepare(data_dir: &Path, address: SocketAddr, mut source: Source) -
     let connections = source.connections();
     let api = source.api(Api { introspection: true, graphiql: true, ..Api::default() });
     source.finish()?;
-    let (cluster, owner) = match database {
-        Some(settings) => (None, settings),
-        None => {
-            let cluster = Cluster::start(&data_dir.path, &[])?;
-            let owner = cluster.owner();
-            (Some(cluster), owner)
-        }
+    let (cluster, owner) = if let Some(settings) = database {
+        (None, settings)
+    } else {
+        let cluster = Cluster::start(&data_dir.path, &[])?;
+        let owner = cluster.owner();
+        (Some(cluster), owner)
     };
     let login = if cluster.is_some() {
         migration::create_database(&owner).await?;
@@ -186,7 +185,8 @@ pub async fn prepare(data_dir: &Path, address: SocketAddr, mut source: Source) -
 
 async fn check_root_key(db: &Db, vault: &Vault, data_dir: &DataDir) -> Result<()> {
     let ours = vault.root_key_id();
-    if let Some(theirs) = db.system_read(async |tx| db::organization_key::find_unknown_root_key(tx, ours).await).await? {
+    if let Some(theirs) = db.system_read(async |tx| db::organization_key::find_unknown_root_key(tx, ours).await).await?
+    {
         bail!(
             "the database has organization keys under root key {theirs}, and {} holds {ours}.\n\
              Put the right root.key there, or use another database",

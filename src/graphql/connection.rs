@@ -97,11 +97,11 @@ impl<'a> CursorScope<'a> {
     /// # Errors
     /// [`crate::error::Error::Rejected`], naming the argument.
     pub fn page(&self, arguments: &PageArguments) -> Result<PageRequest> {
-        let size = |size: Option<i32>, argument: &str| match size {
-            None => Ok(DEFAULT_PAGE),
-            Some(size) => usize::try_from(size).ok().filter(|size| (1..=MAX_PAGE).contains(size)).ok_or_else(|| {
-                Rejection::new(Code::Invalid, &[argument], format!("{argument} is from 1 to {MAX_PAGE}."))
-            }),
+        let size = |size: Option<i32>, argument: &str| -> Result<usize> {
+            let Some(size) = size else { return Ok(DEFAULT_PAGE) };
+            usize::try_from(size).ok().filter(|size| (1..=MAX_PAGE).contains(size)).ok_or_else(|| {
+                Rejection::new(Code::Invalid, &[argument], format!("{argument} is from 1 to {MAX_PAGE}.")).into()
+            })
         };
         if arguments.first.is_some() && arguments.last.is_some() {
             return Err(Rejection::new(Code::Invalid, &["last"], "Give first or last, not both.").into());

@@ -289,12 +289,14 @@ impl PersonalConnectorFilter {
             && self.category.as_ref().is_none_or(|category| all(category.conditions(|op| op), connector.category))
             && self.name.as_ref().is_none_or(|name| all(name.conditions(|op| op), connector.name))
             && self.auth_method.as_ref().is_none_or(|method| method.conditions(Filter::Is).iter().all(methods))
-            && self.enabled.as_ref().is_none_or(|enabled| {
-                enabled.conditions(|| ()).iter().all(|condition| holds(condition, &|()| true))
-            })
-            && self.search.as_ref().is_none_or(|search| {
-                search.split_whitespace().all(|word| words.contains(&word.to_lowercase()))
-            })
+            && self
+                .enabled
+                .as_ref()
+                .is_none_or(|enabled| enabled.conditions(|| ()).iter().all(|condition| holds(condition, &|()| true)))
+            && self
+                .search
+                .as_ref()
+                .is_none_or(|search| search.split_whitespace().all(|word| words.contains(&word.to_lowercase())))
     }
 }
 
@@ -335,6 +337,7 @@ impl ConnectorQuery {
     }
 
     /// The catalog of connectors.
+    #[expect(clippy::unused_async, reason = "a resolver is asynchronous; this one has all at hand")]
     async fn personal_connectors(
         &self,
         ctx: &Context<'_>,

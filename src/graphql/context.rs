@@ -74,7 +74,6 @@ pub fn code(error: &Error) -> &'static str {
     }
 }
 
-
 /// What resolvers ask their context for.
 pub trait RequestContext {
     /// What the process holds.

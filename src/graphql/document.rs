@@ -10,7 +10,8 @@
 use std::collections::HashMap;
 
 use async_graphql::parser::types::{
-    Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+    Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+    SelectionSet,
 };
 use async_graphql::{Name, Pos, Positioned, Value as ConstValue, Variables};
 use async_graphql_value::Value;
@@ -27,7 +28,14 @@ const MAX_INTROSPECTION_DEPTH: usize = 20;
 pub const MAX_COMPLEXITY: usize = 10_000;
 /// How many fields may have an alias, after fragments are unfolded.
 pub const MAX_ALIASES: usize = 30;
+/// How many lists of the schema's description may lie within each other: types, their fields, their arguments, and one
+/// more. Each multiplies the answer by its length.
+const MAX_INTROSPECTION_LISTS: usize = 4;
+const INTROSPECTION_LISTS: [&str; 8] =
+    ["types", "directives", "fields", "inputFields", "args", "enumValues", "interfaces", "possibleTypes"];
 const MAX_FIELDS: usize = 1000;
+/// The longest list in a filter.
+const MAX_FILTER_LIST: usize = 100;
 const MAX_ROOT_QUERIES: usize = 20;
 const MAX_ROOT_MUTATIONS: usize = 10;
 const MAX_DIRECTIVES: usize = 5;
@@ -60,11 +68,10 @@ pub fn operation<'a>(
 ) -> Option<(Option<&'a Name>, &'a Positioned<OperationDefinition>)> {
     match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => Some((None, operation)),
-        (DocumentOperations::Single(_), Some(_)) => None,
         (DocumentOperations::Multiple(all), None) if all.len() == 1 => {
             all.iter().next().map(|(name, operation)| (Some(name), operation))
         }
-        (DocumentOperations::Multiple(_), None) => None,
+        (DocumentOperations::Single(_), Some(_)) | (DocumentOperations::Multiple(_), None) => None,
         (DocumentOperations::Multiple(all), Some(wanted)) => {
             all.get_key_value(wanted).map(|(name, operation)| (Some(name), operation))
         }
@@ -96,7 +103,8 @@ pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<Arg
             return Err(too("QUERY_TOO_DEEP", format!("Selections nest at most {MAX_DEPTH} deep.")));
         }
         if size.cost > MAX_COMPLEXITY {
-            let message = format!("The operation costs {}; {MAX_COMPLEXITY} is the most. Ask for smaller pages.", size.cost);
+            let message =
+                format!("The operation costs {}; {MAX_COMPLEXITY} is the most. Ask for smaller pages.", size.cost);
             return Err(too("QUERY_TOO_COMPLEX", message));
         }
         for (what, count, max) in [
@@ -136,6 +144,8 @@ struct Size {
     aliases: usize,
     directives: usize,
     cost: usize,
+    /// How many lists of the schema's own description lie within each other.
+    lists: usize,
     /// Whether the selection has the items of a connection.
     items: bool,
 }
@@ -154,17 +164,21 @@ impl<'a> Measure<'a> {
         for selection in &set.items {
             let part = match &selection.node {
                 Selection::Field(field) => self.field(&field.node),
+                // A spread counts as a field: a fragment of nothing but spreads unfolds as well.
                 Selection::InlineFragment(fragment) => {
                     let mut size = self.selection_set(&fragment.node.selection_set.node);
                     size.directives = size.directives.max(fragment.node.directives.len());
+                    size.fields = size.fields.saturating_add(1);
                     size
                 }
                 Selection::FragmentSpread(spread) => {
                     let mut size = self.fragment(&spread.node.fragment_name.node);
                     size.directives = size.directives.max(spread.node.directives.len());
+                    size.fields = size.fields.saturating_add(1);
                     size
                 }
             };
+            total.lists = total.lists.max(part.lists);
             total.depth = total.depth.max(part.depth);
             total.directives = total.directives.max(part.directives);
             total.roots = total.roots.saturating_add(part.roots);
@@ -186,10 +200,12 @@ impl<'a> Measure<'a> {
                 "service" => 0,
                 _ => 1_usize.saturating_add(inner.cost.saturating_mul(self.multiplier(field, inner.items))),
             },
+            lists: inner.lists + usize::from(INTROSPECTION_LISTS.contains(&name)),
             items: matches!(name, "nodes" | "edges") && field.arguments.is_empty(),
             depth: match introspection {
-                true if inner.depth <= MAX_INTROSPECTION_DEPTH => 1,
-                _ => inner.depth.saturating_add(1),
+                true if inner.depth <= MAX_INTROSPECTION_DEPTH && inner.lists <= MAX_INTROSPECTION_LISTS => 1,
+                true => usize::MAX,
+                false => inner.depth.saturating_add(1),
             },
             roots: 1,
             fields: inner.fields.saturating_add(1),
@@ -288,7 +304,7 @@ impl<'a> Literals<'a> {
             let mut path = vec![name.node.to_string()];
             check_literal_text(&value.node, &mut path)?;
             if name.node == "filter" {
-                self.check_nulls(&value.node, &mut path)?;
+                self.check_filter(&value.node, &mut path)?;
             }
         }
         Ok(())
@@ -296,28 +312,45 @@ impl<'a> Literals<'a> {
 
     /// A null inside a filter is most often a variable that somebody forgot to set. Taken for "no condition" it would
     /// show more than was meant.
-    fn check_nulls(&self, value: &Value, path: &mut Vec<String>) -> Result<(), Violation> {
+    fn check_filter(&self, value: &Value, path: &mut Vec<String>) -> Result<(), Violation> {
         if path.len() > MAX_FILTER_DEPTH {
             return Err(too_deep(path, MAX_FILTER_DEPTH));
         }
         match value {
             Value::Variable(name) => {
                 let set = self.variables.get(name).or_else(|| self.defaults.get(name.as_str()).copied());
-                set.map_or(Ok(()), |value| check_const_nulls(value, path))
+                set.map_or(Ok(()), |value| check_const_filter(value, path))
             }
             Value::Null if path.len() > 1 => Err(null_in_filter(path)),
-            Value::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-                within(path, index.to_string(), |path| self.check_nulls(item, path))
-            }),
+            Value::List(items) => {
+                check_length(items.len(), path)?;
+                items
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(index, item)| within(path, index.to_string(), |path| self.check_filter(item, path)))
+            }
             Value::Object(members) => members.iter().try_for_each(|(name, member)| {
-                if is_json(name, matches!(member, Value::Object(_))) {
+                let is_object = match member {
+                    Value::Object(_) => true,
+                    Value::Variable(name) => matches!(self.variables.get(name), Some(ConstValue::Object(_))),
+                    _ => false,
+                };
+                if is_json(name, is_object) {
                     return Ok(());
                 }
-                within(path, name.to_string(), |path| self.check_nulls(member, path))
+                within(path, name.to_string(), |path| self.check_filter(member, path))
             }),
             _ => Ok(()),
         }
     }
+}
+
+fn check_length(length: usize, path: &[String]) -> Result<(), Violation> {
+    if length > MAX_FILTER_LIST {
+        let message = format!("A list in a filter has at most {MAX_FILTER_LIST} values.");
+        return Err(Violation { code: "BAD_USER_INPUT", message, argument: Some(path.join(".")) });
+    }
+    Ok(())
 }
 
 /// `contains` of metadata and configuration is JSON, where null is a value; of text it is text.
@@ -328,25 +361,30 @@ fn is_json(name: &Name, is_object: bool) -> bool {
 fn null_in_filter(path: &[String]) -> Violation {
     Violation {
         code: "BAD_USER_INPUT",
-        message: "A filter has no null: leave the condition out, or use `null: true` to ask for what has no value.".to_owned(),
+        message: "A filter has no null: leave the condition out, or use `null: true` to ask for what has no value."
+            .to_owned(),
         argument: Some(path.join(".")),
     }
 }
 
-fn check_const_nulls(value: &ConstValue, path: &mut Vec<String>) -> Result<(), Violation> {
+fn check_const_filter(value: &ConstValue, path: &mut Vec<String>) -> Result<(), Violation> {
     if path.len() > MAX_FILTER_DEPTH {
         return Err(too_deep(path, MAX_FILTER_DEPTH));
     }
     match value {
         ConstValue::Null if path.len() > 1 => Err(null_in_filter(path)),
-        ConstValue::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-            within(path, index.to_string(), |path| check_const_nulls(item, path))
-        }),
+        ConstValue::List(items) => {
+            check_length(items.len(), path)?;
+            items
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, item)| within(path, index.to_string(), |path| check_const_filter(item, path)))
+        }
         ConstValue::Object(members) => members.iter().try_for_each(|(name, member)| {
             if is_json(name, matches!(member, ConstValue::Object(_))) {
                 return Ok(());
             }
-            within(path, name.to_string(), |path| check_const_nulls(member, path))
+            within(path, name.to_string(), |path| check_const_filter(member, path))
         }),
         _ => Ok(()),
     }
@@ -411,6 +449,8 @@ fn check_literal_text(value: &Value, path: &mut Vec<String>) -> Result<(), Viola
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use async_graphql::parser::parse_query;
 
     use super::*;
@@ -425,10 +465,15 @@ mod tests {
         let mut document = "query { ...F0 }".to_owned();
         for level in 0..60 {
             let next = level + 1;
-            document += &format!(" fragment F{level} on Query {{ ...F{next} ...F{next} }}");
+            let _ = write!(document, " fragment F{level} on Query {{ ...F{next} ...F{next} }}");
         }
-        document += " fragment F60 on Query { a }";
-        assert_eq!(violation(&document, &serde_json::json!({})), Some(("QUERY_TOO_COMPLEX", None)));
+        // Whether it ends in a field, in nothing, or in something that is not there.
+        for end in [" fragment F60 on Query { a }", ""] {
+            assert_eq!(
+                violation(&format!("{document}{end}"), &serde_json::json!({})),
+                Some(("QUERY_TOO_COMPLEX", None))
+            );
+        }
     }
 
     #[test]
@@ -441,11 +486,20 @@ mod tests {
         let nested = |depth: usize| format!("{}{}", "{ a ".repeat(depth), "}".repeat(depth));
         assert_eq!(violation(&nested(MAX_DEPTH), &serde_json::json!({})), None);
         assert_eq!(violation(&nested(MAX_DEPTH + 1), &serde_json::json!({})), Some(("QUERY_TOO_DEEP", None)));
+        let lists = |pairs: usize| {
+            format!(
+                "{{ __schema {{ types {{ {} name {} }} }} }}",
+                "interfaces { possibleTypes { ".repeat(pairs),
+                "} }".repeat(pairs)
+            )
+        };
+        assert_eq!(violation(&lists(1), &serde_json::json!({})), None);
+        assert_eq!(violation(&lists(2), &serde_json::json!({})), Some(("QUERY_TOO_DEEP", None)));
         let introspection = |depth: usize| format!("{{ __schema {} }}", nested(depth));
         assert_eq!(violation(&introspection(MAX_INTROSPECTION_DEPTH), &serde_json::json!({})), None);
         let deeper = violation(&introspection(MAX_INTROSPECTION_DEPTH + 1), &serde_json::json!({}));
         assert_eq!(deeper, Some(("QUERY_TOO_DEEP", None)));
-        let aliases = |count: usize| format!("{{ x {{ {} }} }}", (0..count).map(|n| format!("a{n}: a ")).collect::<String>());
+        let aliases = |count: usize| format!("{{ x {{ {} }} }}", "a: a ".repeat(count));
         assert_eq!(violation(&aliases(MAX_ALIASES), &serde_json::json!({})), None);
         assert_eq!(violation(&aliases(MAX_ALIASES + 1), &serde_json::json!({})), Some(("QUERY_TOO_COMPLEX", None)));
     }
@@ -453,7 +507,8 @@ mod tests {
     #[test]
     fn the_cost_grows_with_the_page_and_an_omitted_variable_is_no_error() {
         // 1 for the list, and for each item 1 for `nodes` and 1 for `id`; the inner list costs the same, times the outer.
-        let list = |first: &str, inner: &str| format!("query($n: Int) {{ list({first}) {{ nodes {{ id {inner} }} }} }}");
+        let list =
+            |first: &str, inner: &str| format!("query($n: Int) {{ list({first}) {{ nodes {{ id {inner} }} }} }}");
         let nested = list("first: 100", "list(first: 100) { nodes { id } }");
         assert_eq!(violation(&nested, &serde_json::json!({})), Some(("QUERY_TOO_COMPLEX", None)));
         let by_variable = list("first: $n", "list(first: 100) { ...Items }") + " fragment Items on C { nodes { id } }";

@@ -35,7 +35,6 @@ pub fn relations(app: Arc<App>, caller: Caller) -> Relation {
 struct SameRequest;
 
 impl Spawn for SameRequest {
-    #[expect(clippy::disallowed_methods, reason = "the batch ends with the request: it holds nothing that outlives it")]
     fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
         tokio::spawn(db::count_statements(db::statement_counter(), future.in_current_span()));
         Ok(())
@@ -77,7 +76,8 @@ impl Loader<OrganizationId> for Relations {
     type Error = Failure;
 
     async fn load(&self, ids: &[OrganizationId]) -> Result<HashMap<OrganizationId, Self::Value>, Failure> {
-        let read = self.app.db.read(&self.caller, Action::OrganizationRead, async |tx| db::organization::find(tx).await);
+        let read =
+            self.app.db.read(&self.caller, Action::OrganizationRead, async |tx| db::organization::find(tx).await);
         Ok(read.await?.into_iter().filter(|own| ids.contains(&own.id)).map(|own| (own.id, own)).collect())
     }
 }

@@ -22,9 +22,7 @@ pub mod viewer;
 
 use std::sync::{Arc, OnceLock};
 
-use async_graphql::{
-    EmptySubscription, MergedObject, Response, SDLExportOptions, ServerError, Value,
-};
+use async_graphql::{EmptySubscription, MergedObject, Response, SDLExportOptions, ServerError, Value};
 
 use crate::app::App;
 
@@ -43,6 +41,9 @@ pub struct Query(
 /// Everything that may be changed. Object first, then verb, so that mutations of one object stand together.
 #[derive(MergedObject, Default)]
 pub struct Mutation(configuration::mutation::ConfigurationMutation, api_key::ApiKeyMutation);
+
+/// The most errors that one answer tells.
+const MAX_ERRORS: usize = 20;
 
 /// The schema, ready to run.
 pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
@@ -108,6 +109,8 @@ pub fn was_executed(response: &Response) -> bool {
 /// one place may be a secret that was meant for another.
 pub fn finish(response: &mut Response, places: &document::ArgumentPlaces) {
     let executed = was_executed(response);
+    // A short document can be wrong in thousands of places.
+    response.errors.truncate(MAX_ERRORS);
     for error in &mut response.errors {
         let has_code = error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some());
         if has_code {
@@ -148,7 +151,9 @@ fn quoted_argument(message: &str) -> Option<String> {
 }
 
 fn is_about_input(message: &str) -> bool {
-    ["Expected input type", "Failed to parse", "Invalid value for", "Variable "].iter().any(|start| message.starts_with(start))
+    ["Expected input type", "Failed to parse", "Invalid value for", "Variable "]
+        .iter()
+        .any(|start| message.starts_with(start))
 }
 
 fn redact(message: &mut String) {

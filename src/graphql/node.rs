@@ -22,6 +22,7 @@ const MAX_NODES: usize = 100;
 /// An object with a globally unique id. Ids are prefixed strings (pconf_…, pcon_…, org_…, user_…, mem_…, key_…): the
 /// prefix names the type, so `node(id:)` needs no further encoding. Treat the rest as opaque.
 #[derive(Interface, Clone)]
+#[expect(clippy::large_enum_variant, reason = "at most a hundred live for a moment")]
 #[graphql(field(name = "id", ty = "ID", desc = "The prefix names the type; treat the rest as opaque."))]
 pub enum Node {
     /// `pconf_…`
@@ -95,10 +96,8 @@ async fn configurations(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found>
     if ids.is_empty() || !caller.may(Action::ConfigurationRead) {
         return Ok(Vec::new());
     }
-    let rows = app
-        .db
-        .read(caller, Action::ConfigurationRead, async |tx| db::configuration::find_many(tx, &ids).await)
-        .await?;
+    let rows =
+        app.db.read(caller, Action::ConfigurationRead, async |tx| db::configuration::find_many(tx, &ids).await).await?;
     Ok(rows.into_iter().map(|row| (row.0.id.to_string(), PersonalConnectorConfiguration::from(row).into())).collect())
 }
 
@@ -107,8 +106,7 @@ async fn members(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
     if ids.is_empty() || !caller.may(Action::MemberRead) {
         return Ok(Vec::new());
     }
-    let rows =
-        app.db.read(caller, Action::MemberRead, async |tx| db::member::find_many(tx, &ids).await).await?;
+    let rows = app.db.read(caller, Action::MemberRead, async |tx| db::member::find_many(tx, &ids).await).await?;
     Ok(rows.into_iter().map(|row| (row.id.to_string(), OrganizationMember::from(row).into())).collect())
 }
 
@@ -121,8 +119,7 @@ async fn users(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows =
-        app.db.read(caller, Action::ViewerRead, async |tx| db::user::find_many(tx, &ids).await).await?;
+    let rows = app.db.read(caller, Action::ViewerRead, async |tx| db::user::find_many(tx, &ids).await).await?;
     Ok(rows.into_iter().map(|row| (row.id.to_string(), User::from(row).into())).collect())
 }
 
@@ -135,7 +132,6 @@ async fn api_keys(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows =
-        app.db.read(caller, Action::ViewerRead, async |tx| db::api_key::find_many(tx, &ids).await).await?;
+    let rows = app.db.read(caller, Action::ViewerRead, async |tx| db::api_key::find_many(tx, &ids).await).await?;
     Ok(rows.into_iter().map(|row| (row.id.to_string(), ApiKey::from(row).into())).collect())
 }

@@ -13,7 +13,9 @@ use crate::auth::policy::{Action, Role};
 use crate::db;
 use crate::db::filter::Filter;
 use crate::db::member::Condition;
-use crate::error::Error;
+use crate::error::{Code, Error, Rejection};
+
+const MAX_CONDITIONS: usize = 10;
 
 /// What a person is in an organization. Each role may do all that the roles below it may.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,11 +119,12 @@ async fn members(
     let mut conditions: Vec<_> = role.map(|role| Filter::Is(Condition::Role(role.into()))).into_iter().collect();
     let words = search.unwrap_or_default();
     conditions.extend(words.split_whitespace().map(|word| Filter::Is(Condition::Holds(word.to_owned()))));
+    if conditions.len() > MAX_CONDITIONS {
+        let message = format!("A filter has at most {MAX_CONDITIONS} words.");
+        return Err(Rejection::new(Code::Invalid, &["filter", "search"], message).into());
+    }
     let filter = Filter::All(conditions);
-    let page = app
-        .db
-        .read(caller, Action::MemberRead, async |tx| db::member::list(tx, &filter, &page).await)
-        .await?;
+    let page = app.db.read(caller, Action::MemberRead, async |tx| db::member::list(tx, &filter, &page).await).await?;
     Ok(OrganizationMemberConnection::new(page, &scope, db::member::Member::cursor, Into::into))
 }
 
@@ -237,10 +240,9 @@ impl OrganizationQuery {
 /// The organization the request is for.
 pub async fn own(ctx: &Context<'_>) -> Result<Organization> {
     let (app, caller) = (ctx.app(), ctx.caller());
-    let row = app
-        .db
-        .read(caller, Action::OrganizationRead, async |tx| db::organization::find(tx).await)
-        .await?
-        .ok_or_else(|| Error::internal(anyhow::anyhow!("{} has gone since the caller was found", caller.organization())))?;
+    let row =
+        app.db.read(caller, Action::OrganizationRead, async |tx| db::organization::find(tx).await).await?.ok_or_else(
+            || Error::internal(anyhow::anyhow!("{} has gone since the caller was found", caller.organization())),
+        )?;
     Ok(row.into())
 }

@@ -1,7 +1,7 @@
 //! Scalars of the contract.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
-use chrono::{SecondsFormat, Utc};
+use chrono::{Datelike as _, SecondsFormat, Utc};
 use serde_json::Map;
 
 /// RFC 3339 timestamp, always UTC with a trailing Z, e.g. "2025-10-07T10:00:00Z". Input with any offset is accepted and
@@ -17,7 +17,9 @@ impl ScalarType for DateTime {
         let wrong = || InputValueError::custom("expected a timestamp such as 2025-10-07T10:00:00Z");
         let Value::String(text) = value else { return Err(wrong()) };
         let time = chrono::DateTime::parse_from_rfc3339(&text).map_err(|_| wrong())?;
-        Ok(Self(time.with_timezone(&Utc)))
+        let time = time.with_timezone(&Utc);
+        // With its offset gone it must still be one that we would accept.
+        if (1..=9999).contains(&time.year()) { Ok(Self(time)) } else { Err(wrong()) }
     }
 
     fn is_valid(value: &Value) -> bool {
@@ -107,7 +109,8 @@ impl ScalarType for Url {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {
             Value::String(text)
-                if url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) =>
+                if url::Url::parse(&text)
+                    .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) =>
             {
                 Ok(Self(text))
             }

@@ -141,7 +141,9 @@ impl ConfigurationSchemaError {
                 let (instance_path, schema_path, keyword) = <(String, String, String)>::default();
                 Self { code, message, field, instance_path, schema_path, keyword }
             }
-            UserError::Version(_) | UserError::Name(_) => unreachable!("a configuration alone has no version and no name"),
+            UserError::Version(_) | UserError::Name(_) => {
+                unreachable!("a configuration alone has no version and no name")
+            }
         }
     }
 }
@@ -178,4 +180,3 @@ macro_rules! payload {
     };
 }
 pub(super) use payload;
-

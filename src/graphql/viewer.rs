@@ -6,7 +6,7 @@ use async_graphql::{Context, Object};
 use super::api_key::{ApiKey, ApiKeyScope};
 use super::configuration::filter::{ConfigurationFilterInput, PersonalConnectorConfigurationOrder};
 use super::configuration::{self, PersonalConnectorConfigurationConnection};
-use super::connection::{PageArguments};
+use super::connection::PageArguments;
 use super::context::{Nullable, RequestContext as _, Result};
 use super::loader::Relations;
 use super::organization::{self, Organization, OrganizationRole, User};

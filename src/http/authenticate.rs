@@ -1,7 +1,7 @@
 //! From headers to a caller.
 
-use axum::http::header::{AUTHORIZATION, HeaderName};
 use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, HeaderName};
 
 use super::{RequestId, Shared, X_API_KEY, X_ORGANIZATION_ID};
 use crate::auth::Evidence;
@@ -26,9 +26,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => {
-            value.to_str().map(Some).map_err(|_| Error::Unauthenticated("a header is not ASCII"))
-        }
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Error::Unauthenticated("a header is not ASCII")),
         (Some(_), Some(_)) => Err(Error::Unauthenticated("a header stands twice")),
     }
 }

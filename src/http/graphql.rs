@@ -11,8 +11,7 @@ use std::sync::Arc;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, ServerError, Value, Variables};
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{Extension, FromRequest as _, RawQuery, Request, State};
 use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -94,7 +93,8 @@ struct Exchange {
 impl Exchange {
     fn respond(mut self, status: StatusCode, data: Option<&Value>, errors: &[ServerError]) -> Response {
         if self.outcome.code.is_empty() {
-            let code = errors.first().map(|error| error.extensions.as_ref().and_then(|extensions| extensions.get("code")));
+            let code =
+                errors.first().map(|error| error.extensions.as_ref().and_then(|extensions| extensions.get("code")));
             self.outcome.code = match code {
                 None => "OK".to_owned(),
                 Some(Some(Value::String(code))) => code.clone(),
@@ -211,7 +211,9 @@ impl Parameters {
             // One by one, so that half a surrogate pair or an endless nesting is named.
             let value: serde_json::Value = serde_json::from_str(value.get()).map_err(|error| {
                 let what = match error.classify() {
-                    serde_json::error::Category::Syntax => "cannot be read: broken text, a number out of range, or too deep",
+                    serde_json::error::Category::Syntax => {
+                        "cannot be read: broken text, a number out of range, or too deep"
+                    }
                     _ => "cannot be read",
                 };
                 malformed(&name, format!("The variable {what}."))
@@ -230,9 +232,7 @@ impl Parameters {
                 return Err(malformed(&name, "The parameter stands twice."));
             }
         }
-        let quoted = |name: &str| {
-            given.get(name).map(|text| serde_json::value::to_raw_value(text)).transpose().ok().flatten()
-        };
+        let quoted = |name: &str| given.get(name).map(serde_json::value::to_raw_value).transpose().ok().flatten();
         let json = |name: &str| match given.get(name).filter(|text| !text.is_empty()) {
             None => Ok(None),
             Some(text) => RawValue::from_string(text.clone())
@@ -254,22 +254,26 @@ impl Parameters {
 pub(super) async fn post(
     State(shared): State<Shared>,
     Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Response {
-    let (exchange, caller) = match begin(&shared, &id, &headers).await {
+    // Nothing is read of a body whose sender is not known.
+    let headers = request.headers();
+    let (exchange, caller) = match begin(&shared, &id, headers).await {
         Ok(begun) => begun,
         Err(response) => return *response,
     };
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<Mime>().ok());
+    let mut content_types = headers.get_all(CONTENT_TYPE).iter();
+    let content_type = content_types.next().filter(|_| content_types.next().is_none());
+    let content_type = content_type.and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<Mime>().ok());
     let is_json = content_type.is_some_and(|mime| {
-        mime.essence_str() == "application/json" && mime.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8)
+        mime.essence_str() == "application/json"
+            && mime.get_param(mime::CHARSET).is_none_or(|charset| charset == mime::UTF_8)
     });
     if !is_json {
         let message = "Send Content-Type: application/json.";
         return exchange.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message, None);
     }
-    let body = match body {
+    let body = match Bytes::from_request(request, &()).await {
         Ok(body) => body,
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             let message = format!("A request has at most {} bytes.", shared.app.api.max_request_bytes);
@@ -311,11 +315,8 @@ pub(super) async fn get(
 /// Who is calling, and what they want to read.
 async fn begin(shared: &Shared, id: &RequestId, headers: &HeaderMap) -> Result<(Exchange, Caller), Box<Response>> {
     let media = Media::negotiate(headers);
-    let mut exchange = Exchange {
-        media: media.unwrap_or(Media::Json),
-        request_id: id.0.clone(),
-        outcome: Outcome::default(),
-    };
+    let mut exchange =
+        Exchange { media: media.unwrap_or(Media::Json), request_id: id.0.clone(), outcome: Outcome::default() };
     let caller = match authenticate(shared, headers, id).await {
         Ok(caller) => caller,
         Err(Error::Unauthenticated(reason)) => {
@@ -330,8 +331,7 @@ async fn begin(shared: &Shared, id: &RequestId, headers: &HeaderMap) -> Result<(
             let error: async_graphql::Error = context::Failure::from(other).into();
             let error = error.into_server_error(async_graphql::Pos::default());
             let error = ServerError { locations: Vec::new(), ..error };
-            let status =
-                if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+            let status = if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
             let mut response = exchange.respond(status, None, &[error]);
             if unavailable {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -48,7 +48,10 @@ pub fn router(app: Arc<App>, schema: Schema) -> Router {
     let mut router = Router::new()
         .route(
             "/graphql",
-            get(graphql::get).post(graphql::post).fallback(graphql::other_method).layer(DefaultBodyLimit::max(api.max_request_bytes)),
+            get(graphql::get)
+                .post(graphql::post)
+                .fallback(graphql::other_method)
+                .layer(DefaultBodyLimit::max(api.max_request_bytes)),
         )
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready));
@@ -58,9 +61,15 @@ pub fn router(app: Arc<App>, schema: Schema) -> Router {
             .merge(graphiql::routes());
     }
     let mut router = router
-        .fallback(async || graphql::refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here; the API is at /graphql."))
+        .fallback(async || {
+            graphql::refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here; the API is at /graphql.")
+        })
         .layer(CatchPanicLayer::custom(|_| {
-            graphql::refusal(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", crate::graphql::context::INTERNAL)
+            graphql::refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "INTERNAL_SERVER_ERROR",
+                crate::graphql::context::INTERNAL,
+            )
         }));
     if !api.allowed_origins.is_empty() {
         let origins = api.allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
@@ -135,7 +144,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let Outcome { operation, caller, code, reason } = &self.outcome;
         let code = if code.is_empty() { "CANCELLED" } else { code };
-        let milliseconds = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX) as f64 / 1000.0;
+        let milliseconds = self.started.elapsed().as_secs_f64() * 1000.0;
         let statements = self.statements.load(Ordering::Relaxed);
         tracing::info!(
             method = %self.method, path = self.path, status = self.status, operation, caller, code, reason, statements,
@@ -150,7 +159,9 @@ async fn observe(mut request: Request, next: Next) -> Response {
         .headers()
         .get(X_REQUEST_ID)
         .and_then(|id| id.to_str().ok())
-        .filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)))
+        .filter(|id| {
+            (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        })
         .map_or_else(|| format!("req_{}", crate::id::request_suffix()), str::to_owned);
     let span = tracing::info_span!("request", id = %request_id);
     request.extensions_mut().insert(RequestId(request_id.clone()));
@@ -191,4 +202,3 @@ async fn observe(mut request: Request, next: Next) -> Response {
     .instrument(span)
     .await
 }
-

@@ -17,6 +17,9 @@ pub const WRAPPED_LENGTH: usize = 40;
 
 impl Key32 {
     /// A key from the operating system's generator.
+    ///
+    /// # Panics
+    /// When the operating system gives no random bytes: there is nothing sound to go on with.
     pub fn generate() -> Self {
         let mut key = Self(Box::new([0; 32]));
         getrandom::fill(&mut key.0[..]).expect("the operating system gives random bytes");
@@ -104,7 +107,10 @@ mod tests {
         let cipher = KwAes256::new(<&[u8; 32]>::try_from(&kek[..]).unwrap().into());
         let key: &Array<u8, U32> = <&[u8; 32]>::try_from(&key[..]).unwrap().into();
         let wrapped: [u8; 40] = cipher.wrap_fixed_key::<U32>(key).into();
-        assert_eq!(wrapped[..], hex("28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21"));
+        assert_eq!(
+            wrapped[..],
+            hex("28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21")
+        );
     }
 
     #[test]

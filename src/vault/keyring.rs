@@ -15,7 +15,9 @@ pub struct RootKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootKeyError {
     /// Neither base64 nor hexadecimal of 32 bytes.
-    #[error("must be 32 random bytes, as base64 (44 characters) or hexadecimal (64); `patchbay key generate` makes one")]
+    #[error(
+        "must be 32 random bytes, as base64 (44 characters) or hexadecimal (64); `patchbay key generate` makes one"
+    )]
     Malformed,
     /// 32 bytes that nobody drew at random.
     #[error("is not random: too few different bytes; `patchbay key generate` makes a good one")]

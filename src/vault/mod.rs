@@ -1,7 +1,7 @@
 //! The vault: the only way in and out for credentials.
 //!
 //! Three levels. A **root key**, which is never in the database, wraps each **organization key**; that wraps a fresh
-//! **data key** for every credential written, which encrypts it. The formats are in [`envelope`] and [`key`]. There is no
+//! **data key** for every credential written, which encrypts it. The formats are in [`envelope`] and `key`. There is no
 //! mode without encryption: without a root key there is no [`Vault`], and without a vault the process does not start.
 //!
 //! What it does not protect against: somebody who can write to the database can put back an old row whole, and somebody
@@ -48,7 +48,9 @@ pub struct WrappedKey {
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// The key that wraps the organization key is not in this process.
-    #[error("the organization key {organization} version {version} is wrapped by root key {root_key_id}, which is not configured")]
+    #[error(
+        "the organization key {organization} version {version} is wrapped by root key {root_key_id}, which is not configured"
+    )]
     UnknownRootKey {
         /// Whose key.
         organization: OrganizationId,

@@ -12,7 +12,7 @@ const CREATE: &str = "mutation($input: ApiKeyCreateInput!) { apiKeyCreate(input:
 
 #[tokio::test]
 async fn a_key_is_made_shown_once_used_and_revoked() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let scopes = ["configurations_write", "configurations_read", "configurations_read"];
     let made = acme.owner.gql(CREATE, json!({"input": {"name": "CI", "scopes": scopes}})).await;
@@ -39,7 +39,8 @@ async fn a_key_is_made_shown_once_used_and_revoked() {
     let again = acme.owner.gql("query($id: ID!) { apiKey(id: $id) { id prefix } node(id: $id) { id } organization { apiKeys { nodes { id name } } } }", json!({"id": key["id"]})).await;
     assert!(!again.text.contains(&secret[16..]), "{}", again.text);
 
-    let revoke = "mutation($id: ID!) { apiKeyRevoke(id: $id) { apiKey { active revokedAt version } userErrors { code } } }";
+    let revoke =
+        "mutation($id: ID!) { apiKeyRevoke(id: $id) { apiKey { active revokedAt version } userErrors { code } } }";
     let ended = acme.owner.gql(revoke, json!({"id": key["id"]})).await;
     assert_eq!(ended.data("/apiKeyRevoke/apiKey/active"), false);
     assert_eq!(script.gql("{ viewer { role } }", json!({})).await.status, 401);
@@ -49,7 +50,7 @@ async fn a_key_is_made_shown_once_used_and_revoked() {
 
 #[tokio::test]
 async fn what_cannot_be_made_says_why() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let at = |days: i64| json!((app.clock.now() + TimeDelta::days(days)).to_rfc3339());
     for (input, errors) in [
@@ -64,7 +65,8 @@ async fn what_cannot_be_made_says_why() {
         assert_eq!(answer.user_errors(), errors, "{input}");
         assert_eq!(answer.data("/apiKeyCreate/secret"), &Value::Null);
     }
-    let longest = acme.owner.gql(CREATE, json!({"input": {"name": "x", "scopes": ["members_read"], "expiresAt": at(365)}})).await;
+    let longest =
+        acme.owner.gql(CREATE, json!({"input": {"name": "x", "scopes": ["members_read"], "expiresAt": at(365)}})).await;
     assert_eq!(longest.user_errors(), Vec::<String>::new());
     // A key makes no keys, whatever its scopes.
     let script = acme.api_key(&Scope::ALL).await;
@@ -74,18 +76,22 @@ async fn what_cannot_be_made_says_why() {
 
 #[tokio::test]
 async fn keys_are_listed_newest_first_and_filtered() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let mut ids = Vec::new();
     for (name, days) in [("alpha", 1), ("beta", 10), ("gamma", 100)] {
         let end = (app.clock.now() + TimeDelta::days(days)).to_rfc3339();
-        let made = acme.owner.gql(CREATE, json!({"input": {"name": name, "scopes": ["members_read"], "expiresAt": end}})).await;
+        let made = acme
+            .owner
+            .gql(CREATE, json!({"input": {"name": name, "scopes": ["members_read"], "expiresAt": end}}))
+            .await;
         ids.push(made.data("/apiKeyCreate/apiKey/id").clone());
     }
     acme.owner.gql("mutation($id: ID!) { apiKeyRevoke(id: $id) { userErrors { code } } }", json!({"id": ids[1]})).await;
     app.clock.advance(TimeDelta::minutes(1));
     let list = async |filter: Value| {
-        let document = "query($filter: ApiKeyFilter) { organization { apiKeys(filter: $filter) { totalCount nodes { name } } } }";
+        let document =
+            "query($filter: ApiKeyFilter) { organization { apiKeys(filter: $filter) { totalCount nodes { name } } } }";
         let answer = acme.owner.gql(document, json!({"filter": filter})).await;
         let nodes = answer.data("/organization/apiKeys/nodes").as_array().unwrap();
         assert_eq!(answer.data("/organization/apiKeys/totalCount"), &json!(nodes.len()));

@@ -8,7 +8,7 @@ use crate::harness::{TestApp, github};
 /// Every property of the reference page, under its name and with its default.
 #[tokio::test]
 async fn a_new_configuration_is_as_the_reference_page_says() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let made = acme.owner.create(github("My GitHub Account")).await;
     let viewer = acme.owner.gql("{ viewer { user { id } } }", json!({})).await;
@@ -20,7 +20,10 @@ async fn a_new_configuration_is_as_the_reference_page_says() {
     assert_eq!(made["organizationId"], json!(acme.id.to_string()));
     assert_eq!(made["personalConnectorId"], "pcon_github");
     assert_eq!(made["name"], "My GitHub Account");
-    assert_eq!(made["configuration"], json!({"repository": "acme/backend", "branch": "main", "paths": ["src/", "docs/"]}));
+    assert_eq!(
+        made["configuration"],
+        json!({"repository": "acme/backend", "branch": "main", "paths": ["src/", "docs/"]})
+    );
     assert_eq!(made["enabled"], true);
     assert_eq!(made["healthStatus"], "unknown");
     for absent in ["lastSyncAt", "lastError", "description", "metadata", "authMethod"] {
@@ -35,7 +38,7 @@ async fn a_new_configuration_is_as_the_reference_page_says() {
 
 #[tokio::test]
 async fn an_update_changes_what_is_given_and_nothing_else() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let mut input = github("one");
     input["description"] = json!("what it is for");
@@ -63,7 +66,11 @@ async fn an_update_changes_what_is_given_and_nothing_else() {
         json!({"configuration": {"repository": "a/b", "branch": "dev", "paths": ["x"]}}),
     )
     .await;
-    step(json!({"configurationPatch": {"paths": null}}), json!({"configuration": {"repository": "a/b", "branch": "dev"}})).await;
+    step(
+        json!({"configurationPatch": {"paths": null}}),
+        json!({"configuration": {"repository": "a/b", "branch": "dev"}}),
+    )
+    .await;
     step(
         json!({"metadataPatch": {"team": null, "n": 2, "new": "x"}}),
         json!({"metadata": {"environment": "production", "n": 2, "on": true, "new": "x"}}),
@@ -79,7 +86,7 @@ async fn an_update_changes_what_is_given_and_nothing_else() {
 /// A variable that is left out leaves the field out, and an update does not touch it.
 #[tokio::test]
 async fn an_omitted_variable_stays_omitted() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let mut input = github("one");
     input["description"] = json!("stays");
@@ -97,7 +104,7 @@ async fn an_omitted_variable_stays_omitted() {
 
 #[tokio::test]
 async fn a_stale_version_changes_nothing_and_says_the_current_one() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let made = acme.owner.create(github("one")).await;
     let id = &made["id"];
@@ -119,14 +126,15 @@ async fn a_stale_version_changes_nothing_and_says_the_current_one() {
 /// Of many who write at once with the same version, one wins and the others learn of it.
 #[tokio::test]
 async fn no_update_is_lost() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let id = acme.owner.create(github("one")).await["id"].clone();
     let writers: Vec<_> = (0..20)
         .map(|n| {
             let (owner, id) = (acme.owner.clone(), id.clone());
-            #[expect(clippy::disallowed_methods, reason = "writers at the same time")]
-            tokio::spawn(async move { owner.update(&id, json!({"name": format!("writer {n}")}), Some(1)).await.user_errors() })
+            tokio::spawn(async move {
+                owner.update(&id, json!({"name": format!("writer {n}")}), Some(1)).await.user_errors()
+            })
         })
         .collect();
     let mut won = 0;
@@ -141,16 +149,21 @@ async fn no_update_is_lost() {
 
 #[tokio::test]
 async fn a_name_is_unique_for_one_owner_and_connector() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let first = acme.owner.create(github("taken")).await;
     let again = acme.owner.try_create(github("taken")).await;
     assert_eq!(again.user_errors(), ["NAME_TAKEN at input.name"]);
     assert_eq!(again.data("/personalConnectorConfigurationCreate/userErrors/0/existingId"), &first["id"]);
     let second = acme.owner.create(github("free")).await;
-    assert_eq!(acme.owner.update(&second["id"], json!({"name": "taken"}), None).await.user_errors(), ["NAME_TAKEN at input.name"]);
+    assert_eq!(
+        acme.owner.update(&second["id"], json!({"name": "taken"}), None).await.user_errors(),
+        ["NAME_TAKEN at input.name"]
+    );
     // For another connector, another owner or another organization the name is free.
-    acme.owner.create(json!({"personalConnectorId": "pcon_clickup", "name": "taken", "configuration": {"workspaceId": "1"}})).await;
+    acme.owner
+        .create(json!({"personalConnectorId": "pcon_clickup", "name": "taken", "configuration": {"workspaceId": "1"}}))
+        .await;
     acme.person(Role::Member).await.create(github("taken")).await;
     acme.api_key(&Scope::ALL).await.create(github("taken")).await;
     app.organization("Globex").await.owner.create(github("taken")).await;
@@ -158,20 +171,27 @@ async fn a_name_is_unique_for_one_owner_and_connector() {
 
 #[tokio::test]
 async fn enabling_and_disabling_twice_does_nothing_the_second_time() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let id = acme.owner.create(github("one")).await["id"].clone();
-    for (verb, enabled, version) in [("Enable", true, 1), ("Disable", false, 2), ("Disable", false, 2), ("Enable", true, 3)] {
+    for (verb, enabled, version) in
+        [("Enable", true, 1), ("Disable", false, 2), ("Disable", false, 2), ("Enable", true, 3)]
+    {
         let field = format!("personalConnectorConfiguration{verb}");
-        let document = format!("mutation($id: ID!) {{ {field}(id: $id) {{ personalConnectorConfiguration {{ enabled version }} userErrors {{ code }} }} }}");
+        let document = format!(
+            "mutation($id: ID!) {{ {field}(id: $id) {{ personalConnectorConfiguration {{ enabled version }} userErrors {{ code }} }} }}"
+        );
         let answer = acme.owner.gql(&document, json!({"id": id})).await;
-        assert_eq!(answer.data(&format!("/{field}/personalConnectorConfiguration")), &json!({"enabled": enabled, "version": version}));
+        assert_eq!(
+            answer.data(&format!("/{field}/personalConnectorConfiguration")),
+            &json!({"enabled": enabled, "version": version})
+        );
     }
 }
 
 #[tokio::test]
 async fn an_admin_may_create_for_others_and_nobody_else_may() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let user = acme.user(Role::Member).await;
     let mut input = github("given");
@@ -191,7 +211,7 @@ async fn an_admin_may_create_for_others_and_nobody_else_may() {
 
 #[tokio::test]
 async fn what_the_viewer_may_do_is_told() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let user = acme.user(Role::Viewer).await;
     let mut input = github("given");
@@ -203,7 +223,11 @@ async fn what_the_viewer_may_do_is_told() {
         mine.data("/personalConnectorConfiguration/viewerPermissions"),
         &json!(["view", "update", "delete", "manage_credentials"])
     );
-    let token = patchbay::auth::jwt::sign(&acme.claims(&crate::harness::subject(user)), &secrecy::SecretString::from(crate::harness::JWT_SECRET)).unwrap();
+    let token = patchbay::auth::jwt::sign(
+        &acme.claims(&crate::harness::subject(user)),
+        &secrecy::SecretString::from(crate::harness::JWT_SECRET),
+    )
+    .unwrap();
     let viewer = app.anonymous().with("authorization", &format!("Bearer {token}"));
     let theirs = viewer.gql(document, json!({"id": id})).await;
     assert_eq!(theirs.data("/personalConnectorConfiguration/viewerPermissions"), &json!(["view"]));

@@ -6,7 +6,7 @@ use crate::harness::TestApp;
 
 #[tokio::test]
 async fn the_catalogue_has_what_a_form_needs() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let document = "query($filter: PersonalConnectorFilter) { personalConnectors(filter: $filter) { totalCount nodes {
         id object type connectorId status transport name description category connectorVersion documentationUrl enabled version
@@ -51,16 +51,21 @@ async fn the_catalogue_has_what_a_form_needs() {
 
 #[tokio::test]
 async fn the_catalogue_is_paged_both_ways() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let document = "query($first: Int, $after: String, $last: Int, $before: String) {
         personalConnectors(first: $first, after: $after, last: $last, before: $before) {
           nodes { id } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }";
     let page = async |variables: Value| owner.gql(document, variables).await.data("/personalConnectors").clone();
-    let ids = |page: &Value| page["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let ids = |page: &Value| {
+        page["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     let first = page(json!({"first": 2})).await;
     assert_eq!(ids(&first), ["pcon_github", "pcon_clickup"]);
-    assert_eq!((&first["pageInfo"]["hasNextPage"], &first["pageInfo"]["hasPreviousPage"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (&first["pageInfo"]["hasNextPage"], &first["pageInfo"]["hasPreviousPage"]),
+        (&json!(true), &json!(false))
+    );
     let second = page(json!({"first": 2, "after": first["pageInfo"]["endCursor"]})).await;
     assert_eq!(ids(&second), ["pcon_jira", "pcon_teams"]);
     let last = page(json!({"last": 2})).await;
@@ -71,26 +76,54 @@ async fn the_catalogue_is_paged_both_ways() {
 
 #[tokio::test]
 async fn a_mismatch_is_named_by_pointer_and_saves_nothing() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     for (connector, configuration, expected) in [
         ("pcon_github", json!({}), json!([["", "required", ["input", "configuration"]]])),
-        ("pcon_github", json!({"repository": "acme"}), json!([["/repository", "pattern", ["input", "configuration", "repository"]]])),
+        (
+            "pcon_github",
+            json!({"repository": "acme"}),
+            json!([["/repository", "pattern", ["input", "configuration", "repository"]]]),
+        ),
         (
             "pcon_github",
             json!({"repository": "acme/backend", "paths": ["ok", 5]}),
             json!([["/paths/1", "type", ["input", "configuration", "paths", "1"]]]),
         ),
-        ("pcon_clickup", json!({"workspaceId": "1", "defaultPriority": 9}), json!([["/defaultPriority", "maximum", ["input", "configuration", "defaultPriority"]]])),
-        ("pcon_jira", json!({"projectKey": "lower"}), json!([["/projectKey", "pattern", ["input", "configuration", "projectKey"]]])),
-        ("pcon_teams", json!({"teamId": "a b", "channelId": ""}), json!([
-            ["/channelId", "minLength", ["input", "configuration", "channelId"]],
-            ["/channelId", "pattern", ["input", "configuration", "channelId"]],
-            ["/teamId", "pattern", ["input", "configuration", "teamId"]],
-        ])),
-        ("pcon_custom_mcp", json!({"endpoint": "ftp://example.com"}), json!([["/endpoint", "pattern", ["input", "configuration", "endpoint"]]])),
-        ("pcon_custom_mcp", json!({"endpoint": "https://user:password@example.com"}), json!([["/endpoint", "format", ["input", "configuration", "endpoint"]]])),
-        ("pcon_custom_mcp", json!({"endpoint": "https://example.com", "customSettings": []}), json!([["/customSettings", "type", ["input", "configuration", "customSettings"]]])),
+        (
+            "pcon_clickup",
+            json!({"workspaceId": "1", "defaultPriority": 9}),
+            json!([["/defaultPriority", "maximum", ["input", "configuration", "defaultPriority"]]]),
+        ),
+        (
+            "pcon_jira",
+            json!({"projectKey": "lower"}),
+            json!([["/projectKey", "pattern", ["input", "configuration", "projectKey"]]]),
+        ),
+        (
+            "pcon_teams",
+            json!({"teamId": "a b", "channelId": ""}),
+            json!([
+                ["/channelId", "minLength", ["input", "configuration", "channelId"]],
+                ["/channelId", "pattern", ["input", "configuration", "channelId"]],
+                ["/teamId", "pattern", ["input", "configuration", "teamId"]],
+            ]),
+        ),
+        (
+            "pcon_custom_mcp",
+            json!({"endpoint": "ftp://example.com"}),
+            json!([["/endpoint", "pattern", ["input", "configuration", "endpoint"]]]),
+        ),
+        (
+            "pcon_custom_mcp",
+            json!({"endpoint": "https://user:password@example.com"}),
+            json!([["/endpoint", "format", ["input", "configuration", "endpoint"]]]),
+        ),
+        (
+            "pcon_custom_mcp",
+            json!({"endpoint": "https://example.com", "customSettings": []}),
+            json!([["/customSettings", "type", ["input", "configuration", "customSettings"]]]),
+        ),
     ] {
         let answer = owner
             .try_create(json!({"personalConnectorId": connector, "name": "x", "configuration": configuration}))

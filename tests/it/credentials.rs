@@ -76,7 +76,7 @@ async fn open(app: &TestApp, id: &Value, tamper: impl FnOnce(&mut Stored)) -> Op
 
 #[tokio::test]
 async fn every_kind_is_sealed_in_the_shape_of_the_reference_page() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     for (n, (input, plaintext, info)) in [
         (
@@ -119,7 +119,7 @@ async fn every_kind_is_sealed_in_the_shape_of_the_reference_page() {
 
 #[tokio::test]
 async fn a_stored_credential_opens_for_its_own_record_and_destination_only() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let mut input = mcp("one", "https://mcp.example.com/api");
     input["credentials"] = json!({"bearer": {"token": "t-1"}});
@@ -139,7 +139,7 @@ async fn a_stored_credential_opens_for_its_own_record_and_destination_only() {
 
 #[tokio::test]
 async fn rotating_and_clearing_never_reuse_a_revision() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let id = owner.create(github("one")).await["id"].clone();
     let rotate = async |token: &str| {
@@ -165,7 +165,7 @@ async fn rotating_and_clearing_never_reuse_a_revision() {
 /// Whoever may change the address but does not know the secret must not have it sent to an address of their own.
 #[tokio::test]
 async fn the_destination_of_a_stored_credential_does_not_change() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let mut input = mcp("one", "https://mcp.example.com/api");
     input["credentials"] = json!({"bearer": {"token": "t-1"}});
@@ -180,12 +180,14 @@ async fn the_destination_of_a_stored_credential_does_not_change() {
         (json!({"configurationPatch": {"customSettings": {"a": 1}}}), true),
     ] {
         let errors = owner.update(&id, change.clone(), None).await.user_errors();
-        let expected: &[&str] = if allowed { &[] } else { &["INVALID_STATE at input.configuration.endpoint"] };
-        assert_eq!(errors, expected, "{change}");
+        let field = change.as_object().unwrap().keys().next().unwrap();
+        let refused = [format!("INVALID_STATE at input.{field}.endpoint")];
+        assert_eq!(errors, if allowed { &[][..] } else { &refused }, "{change}");
     }
     // With the credential gone the address is free, and the next credential is bound to it.
     owner.gql(CLEAR, json!({"id": id})).await;
-    let moved = owner.update(&id, json!({"configurationPatch": {"endpoint": "https://new.example.com/api"}}), None).await;
+    let moved =
+        owner.update(&id, json!({"configurationPatch": {"endpoint": "https://new.example.com/api"}}), None).await;
     assert_eq!(moved.user_errors(), Vec::<String>::new());
     owner.gql(ROTATE, json!({"id": id, "credentials": {"bearer": {"token": "t-2"}}})).await;
     assert_eq!(stored(&app, &id).await.bound_origin, "https://new.example.com");
@@ -193,7 +195,7 @@ async fn the_destination_of_a_stored_credential_does_not_change() {
 
 #[tokio::test]
 async fn credentials_that_do_not_fit_are_refused_and_nothing_is_kept() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let id = owner.create(github("one")).await["id"].clone();
     let refused = async |client: &Client, credentials: Value| {
@@ -210,7 +212,10 @@ async fn credentials_that_do_not_fit_are_refused_and_nothing_is_kept() {
         (json!({"bearer": {"token": "  "}}), "REQUIRED at credentials.bearer.token"),
         (json!({"bearer": {"token": "s3cret\r\nx-injected: 1"}}), "INVALID at credentials.bearer.token"),
         (json!({"bearer": {"token": "s3cret".repeat(3000)}}), "INVALID at credentials.bearer.token"),
-        (json!({"oauth2": {"accessToken": "s3cret", "refreshToken": ""}}), "REQUIRED at credentials.oauth2.refreshToken"),
+        (
+            json!({"oauth2": {"accessToken": "s3cret", "refreshToken": ""}}),
+            "REQUIRED at credentials.oauth2.refreshToken",
+        ),
         (json!({"oauth2": {"accessToken": "s3cret", "scopes": [""]}}), "INVALID at credentials.oauth2.scopes"),
         (json!({}), "BAD_USER_INPUT at credentials"),
         (json!({"bearer": {"token": "s3cret"}, "apiKey": {"apiKey": "s3cret"}}), "BAD_USER_INPUT at credentials"),
@@ -221,7 +226,10 @@ async fn credentials_that_do_not_fit_are_refused_and_nothing_is_kept() {
         (json!({"bearer": {"token": 5}}), "BAD_USER_INPUT at credentials.bearer.token"),
         (json!("s3cret"), "BAD_USER_INPUT at credentials"),
         (json!({"s3cret": {}}), "BAD_USER_INPUT at credentials"),
-        (json!({"oauth2": {"accessToken": "a", "expiresAt": "s3cret"}}), "BAD_USER_INPUT at credentials.oauth2.expiresAt"),
+        (
+            json!({"oauth2": {"accessToken": "a", "expiresAt": "s3cret"}}),
+            "BAD_USER_INPUT at credentials.oauth2.expiresAt",
+        ),
     ] {
         assert_eq!(refused(&owner, credentials.clone()).await, expected, "{credentials}");
     }

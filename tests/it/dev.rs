@@ -15,11 +15,12 @@ fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
+/// Process id of the private Postgres; 0 while there is none.
 fn postmaster(data_dir: &Path) -> u32 {
     let location = std::fs::read_to_string(data_dir.join("postgres.location"));
     let folder = location.map_or_else(|_| data_dir.join("postgres"), |text| text.trim().into());
-    let pid = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
-    pid.lines().next().unwrap().parse().unwrap()
+    let pid = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap_or_default();
+    pid.lines().next().and_then(|line| line.parse().ok()).unwrap_or(0)
 }
 
 fn eventually(what: &str, holds: impl Fn() -> bool) {
@@ -47,8 +48,14 @@ async fn one_command_makes_everything_and_the_next_one_finds_it() {
     assert_eq!(
         names,
         [
-            "PATCHBAY_API_KEY", "PATCHBAY_API_KEY_2", "PATCHBAY_GRAPHIQL", "PATCHBAY_ORGANIZATION_ID", "PATCHBAY_ORGANIZATION_ID_2",
-            "PATCHBAY_TOKEN", "PATCHBAY_TOKEN_2", "PATCHBAY_URL"
+            "PATCHBAY_API_KEY",
+            "PATCHBAY_API_KEY_2",
+            "PATCHBAY_GRAPHIQL",
+            "PATCHBAY_ORGANIZATION_ID",
+            "PATCHBAY_ORGANIZATION_ID_2",
+            "PATCHBAY_TOKEN",
+            "PATCHBAY_TOKEN_2",
+            "PATCHBAY_URL"
         ]
     );
     for secret in ["root.key", "jwt.key", "dev.env"] {
@@ -56,7 +63,8 @@ async fn one_command_makes_everything_and_the_next_one_finds_it() {
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
     let printed = service.log();
-    for name in ["PATCHBAY_TOKEN", "PATCHBAY_API_KEY", "PATCHBAY_GRAPHIQL", "PATCHBAY_URL", "PATCHBAY_ORGANIZATION_ID"] {
+    for name in ["PATCHBAY_TOKEN", "PATCHBAY_API_KEY", "PATCHBAY_GRAPHIQL", "PATCHBAY_URL", "PATCHBAY_ORGANIZATION_ID"]
+    {
         assert!(printed.contains(&env[name]), "{name} is printed: {printed}");
     }
 
@@ -82,7 +90,10 @@ async fn one_command_makes_everything_and_the_next_one_finds_it() {
         json!({}),
     )
     .await;
-    assert_eq!(found["data"]["personalConnectorConfigurations"]["nodes"], json!([{"name": of("pcon_custom_mcp")["name"]}]));
+    assert_eq!(
+        found["data"]["personalConnectorConfigurations"]["nodes"],
+        json!([{"name": of("pcon_custom_mcp")["name"]}])
+    );
 
     // One line for a request, with what operators need and nothing of what was asked.
     let log = service.log();
@@ -109,15 +120,31 @@ async fn one_command_makes_everything_and_the_next_one_finds_it() {
         assert_eq!(said.code, Some(0), "{}", said.err);
         said.out.trim().to_owned()
     };
-    let role = async |token: &str| gql(&service.url, ("authorization", &bearer(token)), "{ viewer { role organization { id } } }", json!({})).await;
+    let role = async |token: &str| {
+        gql(&service.url, ("authorization", &bearer(token)), "{ viewer { role organization { id } } }", json!({})).await
+    };
     assert_eq!(role(&mint(&[])).await["data"]["viewer"]["role"], "owner");
     for name in ["admin", "member", "viewer"] {
-        let minted = mint(&["--user", "new@example.com", "--organization", &env["PATCHBAY_ORGANIZATION_ID_2"], "--role", name, "--expires-in", "5m"]);
+        let minted = mint(&[
+            "--user",
+            "new@example.com",
+            "--organization",
+            &env["PATCHBAY_ORGANIZATION_ID_2"],
+            "--role",
+            name,
+            "--expires-in",
+            "5m",
+        ]);
         let answer = role(&minted).await;
-        assert_eq!(answer["data"]["viewer"], json!({"role": name, "organization": {"id": env["PATCHBAY_ORGANIZATION_ID_2"]}}));
+        assert_eq!(
+            answer["data"]["viewer"],
+            json!({"role": name, "organization": {"id": env["PATCHBAY_ORGANIZATION_ID_2"]}})
+        );
     }
     assert_eq!(role(&mint(&["--expires-in", "-1m"])).await["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
-    for arguments in [["--organization", "nowhere"], ["--expires-in", "25h"], ["--expires-in", "soon"], ["--role", "king"]] {
+    for arguments in
+        [["--organization", "nowhere"], ["--expires-in", "25h"], ["--expires-in", "soon"], ["--role", "king"]]
+    {
         let said = run(patchbay(&["token", "--data-dir", data_dir.to_str().unwrap()]).args(arguments));
         assert!(said.code != Some(0) && said.out.is_empty(), "{arguments:?}");
     }
@@ -134,7 +161,13 @@ async fn one_command_makes_everything_and_the_next_one_finds_it() {
     std::fs::write(data_dir.join("dev.env"), text.replace(&env["PATCHBAY_TOKEN"], &minted)).unwrap();
     let service = Service::dev(&data_dir).unwrap_or_else(|said| panic!("{said}"));
     let again = dev_env(&data_dir);
-    for kept in ["PATCHBAY_API_KEY", "PATCHBAY_API_KEY_2", "PATCHBAY_ORGANIZATION_ID", "PATCHBAY_ORGANIZATION_ID_2", "PATCHBAY_TOKEN_2"] {
+    for kept in [
+        "PATCHBAY_API_KEY",
+        "PATCHBAY_API_KEY_2",
+        "PATCHBAY_ORGANIZATION_ID",
+        "PATCHBAY_ORGANIZATION_ID_2",
+        "PATCHBAY_TOKEN_2",
+    ] {
         assert_eq!(again[kept], env[kept], "{kept}");
     }
     assert_ne!(again["PATCHBAY_TOKEN"], minted);
@@ -165,7 +198,9 @@ async fn it_recovers_when_it_or_its_postgres_is_killed() {
     // The server is killed: the service starts it again by itself, and nothing that was committed is lost.
     let postgres = postmaster(&data_dir);
     signal(postgres, "KILL");
-    eventually("Postgres is started again", || postmaster(&data_dir) != postgres && service.log().contains("has recovered"));
+    eventually("Postgres is started again", || {
+        ![0, postgres].contains(&postmaster(&data_dir)) && service.log().contains("has recovered")
+    });
     let began = Instant::now();
     let mut n = 0;
     while !create(&url, &format!("after {n}")).await {
@@ -181,7 +216,12 @@ async fn it_recovers_when_it_or_its_postgres_is_killed() {
     let service = Service::dev(&data_dir).unwrap_or_else(|said| panic!("{said}"));
     assert!(!is_running(postgres));
     let names = gql(&service.url, ("x-api-key", &key), LIST, json!({})).await;
-    let names: Vec<_> = names["data"]["personalConnectorConfigurations"]["nodes"].as_array().unwrap().iter().map(|node| node["name"].clone()).collect();
+    let names: Vec<_> = names["data"]["personalConnectorConfigurations"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["name"].clone())
+        .collect();
     assert!(names.contains(&json!("before")) && names.contains(&json!(format!("after {n}"))), "{names:?}");
 
     // Data of another major version, for which there are no binaries.
@@ -192,7 +232,11 @@ async fn it_recovers_when_it_or_its_postgres_is_killed() {
     std::fs::write(folder.join("data/PG_VERSION"), "11\n").unwrap();
     let said = run(&mut patchbay(&["--port", "0", "--data-dir", data_dir.to_str().unwrap()]));
     assert_eq!(said.code, Some(1));
-    assert!(said.err.contains("were made by PostgreSQL 11, and there are no binaries of that version here"), "{}", said.err);
+    assert!(
+        said.err.contains("were made by PostgreSQL 11, and there are no binaries of that version here"),
+        "{}",
+        said.err
+    );
 }
 
 /// A request that runs when the service is told to end is answered.
@@ -210,7 +254,6 @@ async fn what_runs_is_finished_before_it_ends() {
         holder.batch_execute("BEGIN; LOCK TABLE configurations").await.unwrap();
     }
     let url = service.url.clone();
-    #[expect(clippy::disallowed_methods, reason = "the request waits beside the test")]
     let waiting = tokio::spawn(async move { gql(&url, ("x-api-key", &key), LIST, json!({})).await });
     tokio::time::sleep(Duration::from_millis(300)).await;
     service.signal("TERM");
@@ -240,7 +283,9 @@ async fn it_starts_in_awkward_places() {
     for pointer in ["postgres.location", "postgres/sockets.location"] {
         if let Ok(location) = std::fs::read_to_string(data_dir.join(pointer)) {
             let place = Path::new(location.trim());
-            eventually("Postgres is gone", || !place.join("data/postmaster.pid").exists() && !place.join(".s.PGSQL.5432").exists());
+            eventually("Postgres is gone", || {
+                !place.join("data/postmaster.pid").exists() && !place.join(".s.PGSQL.5432").exists()
+            });
             std::fs::remove_dir_all(place).unwrap();
         }
     }

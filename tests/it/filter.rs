@@ -32,10 +32,13 @@ fn moment() -> impl Strategy<Value = String> {
 /// One of a few optional members, as an object.
 fn one_of_fields(fields: Vec<(&'static str, BoxedStrategy<Value>)>, max: usize) -> BoxedStrategy<Value> {
     let count = fields.len();
-    proptest::collection::vec((0..count).prop_flat_map(move |index| {
-        let (name, value) = fields[index].clone();
-        value.prop_map(move |value| (name, value))
-    }), 0..=max)
+    proptest::collection::vec(
+        (0..count).prop_flat_map(move |index| {
+            let (name, value) = fields[index].clone();
+            value.prop_map(move |value| (name, value))
+        }),
+        0..=max,
+    )
     .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
     .boxed()
 }
@@ -65,7 +68,10 @@ fn text(nullable: bool) -> BoxedStrategy<Value> {
 
 fn choice(values: &'static [&'static str]) -> BoxedStrategy<Value> {
     let value = move || proptest::sample::select(values).prop_map(Value::from);
-    one_of_fields(vec![("eq", value().boxed()), ("neq", value().boxed()), ("in", list(value())), ("nin", list(value()))], 2)
+    one_of_fields(
+        vec![("eq", value().boxed()), ("neq", value().boxed()), ("in", list(value())), ("nin", list(value()))],
+        2,
+    )
 }
 
 fn time() -> BoxedStrategy<Value> {
@@ -148,7 +154,16 @@ fn filter() -> BoxedStrategy<Value> {
             ("name", text(false)),
             ("description", text(true)),
             ("lastError", text(true)),
-            ("enabled", one_of_fields(vec![("eq", any::<bool>().prop_map(Value::from).boxed()), ("neq", any::<bool>().prop_map(Value::from).boxed())], 2)),
+            (
+                "enabled",
+                one_of_fields(
+                    vec![
+                        ("eq", any::<bool>().prop_map(Value::from).boxed()),
+                        ("neq", any::<bool>().prop_map(Value::from).boxed()),
+                    ],
+                    2,
+                ),
+            ),
             ("healthStatus", choice(&["healthy", "unhealthy", "unknown"])),
             ("authMethod", choice(&["api_key", "oauth2", "bearer", "basic", "none"])),
             ("personalConnectorId", choice(&["pcon_github", "pcon_clickup", "nothing"])),
@@ -185,7 +200,9 @@ mod model {
 
     fn text(condition: &Value, value: &Value) -> bool {
         let given = value.as_str();
-        let with = |other: &Value, compare: fn(&str, &str) -> bool| given.is_some_and(|given| compare(given, other.as_str().unwrap()));
+        let with = |other: &Value, compare: fn(&str, &str) -> bool| {
+            given.is_some_and(|given| compare(given, other.as_str().unwrap()))
+        };
         all(condition.as_object().unwrap(), |name, other| match name {
             "eq" => with(other, |a, b| a == b),
             "neq" => !with(other, |a, b| a == b),
@@ -204,7 +221,9 @@ mod model {
     fn time(condition: &Value, value: &Value) -> bool {
         // Timestamps of one form compare as text does.
         let given = value.as_str();
-        let with = |other: &Value, compare: fn(&str, &str) -> bool| given.is_some_and(|given| compare(given, other.as_str().unwrap()));
+        let with = |other: &Value, compare: fn(&str, &str) -> bool| {
+            given.is_some_and(|given| compare(given, other.as_str().unwrap()))
+        };
         all(condition.as_object().unwrap(), |name, other| match name {
             "eq" => with(other, |a, b| a == b),
             "neq" => !with(other, |a, b| a == b),
@@ -273,7 +292,9 @@ mod model {
             "name" | "description" | "lastError" | "healthStatus" | "authMethod" | "personalConnectorId" => {
                 text(condition, &row[name])
             }
-            "enabled" => all(condition.as_object().unwrap(), |name, other| (row["enabled"] == *other) == (name == "eq")),
+            "enabled" => {
+                all(condition.as_object().unwrap(), |name, other| (row["enabled"] == *other) == (name == "eq"))
+            }
             "lastSyncAt" => time(condition, &row[name]),
             "metadata" => metadata(condition, &row["metadata"]),
             "configuration" => all(condition.as_object().unwrap(), |name, other| match name {
@@ -283,7 +304,8 @@ mod model {
             }),
             "ownedByViewer" => row["mine"] == *condition,
             "search" => condition.as_str().unwrap().split_whitespace().all(|word| {
-                let holds = |text: &Value| text.as_str().is_some_and(|text| text.to_lowercase().contains(&word.to_lowercase()));
+                let holds =
+                    |text: &Value| text.as_str().is_some_and(|text| text.to_lowercase().contains(&word.to_lowercase()));
                 holds(&row["name"]) || holds(&row["description"])
             }),
             other => panic!("{other}"),
@@ -311,8 +333,12 @@ async fn rows(app: &TestApp) -> (Client, Vec<Value>) {
             input["description"] = draw(word().prop_map(Value::from).boxed());
         }
         if n % 2 == 0 {
-            input["credentials"] =
-                [json!({"bearer": {"token": "t"}}), json!({"apiKey": {"apiKey": "t"}}), json!({"oauth2": {"accessToken": "t"}})][n / 2 % 3].clone();
+            input["credentials"] = [
+                json!({"bearer": {"token": "t"}}),
+                json!({"apiKey": {"apiKey": "t"}}),
+                json!({"oauth2": {"accessToken": "t"}}),
+            ][n / 2 % 3]
+                .clone();
         }
         if n % 5 == 0 {
             input["personalConnectorId"] = json!("pcon_clickup");
@@ -334,7 +360,9 @@ async fn rows(app: &TestApp) -> (Client, Vec<Value>) {
         acme.id.uuid()
     ))
     .await;
-    let document = format!("{{ viewer {{ user {{ id }} }} personalConnectorConfigurations(first: 100) {{ nodes {{ {FIELDS} }} }} }}");
+    let document = format!(
+        "{{ viewer {{ user {{ id }} }} personalConnectorConfigurations(first: 100) {{ nodes {{ {FIELDS} }} }} }}"
+    );
     let answer = acme.owner.gql(&document, json!({})).await;
     let me = answer.data("/viewer/user/id").clone();
     let mut rows = answer.data("/personalConnectorConfigurations/nodes").as_array().unwrap().clone();
@@ -349,15 +377,18 @@ async fn rows(app: &TestApp) -> (Client, Vec<Value>) {
 fn filters_do_as_the_model_says() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (_app, owner, rows) = runtime.block_on(async {
-        let app = TestApp::new().await;
+        let app = TestApp::new();
         let (owner, rows) = rows(&app).await;
         (app, owner, rows)
     });
     let mut hits = [0_u32; 3];
     let mut runner = TestRunner::new(Config { cases: 600, failure_persistence: None, ..Config::default() });
     let result = runner.run(&filter(), |filter| {
-        let expected: Vec<_> =
-            rows.iter().filter(|row| model::lets_through(&filter, row)).map(|row| row["name"].as_str().unwrap().to_owned()).collect();
+        let expected: Vec<_> = rows
+            .iter()
+            .filter(|row| model::lets_through(&filter, row))
+            .map(|row| row["name"].as_str().unwrap().to_owned())
+            .collect();
         let found = runtime.block_on(owner.names(filter.clone()));
         prop_assert_eq!(found, expected, "{}", filter);
         Ok(())
@@ -375,7 +406,7 @@ fn filters_do_as_the_model_says() {
 
 #[tokio::test]
 async fn ids_and_times_are_filtered() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let key = acme.api_key(&patchbay::auth::policy::Scope::ALL).await;
     let one = acme.owner.create(github("one")).await;
@@ -408,10 +439,11 @@ async fn ids_and_times_are_filtered() {
 
 #[tokio::test]
 async fn a_filter_that_is_too_much_is_refused() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let nested = |depth: usize| (1..depth).fold(json!({"name": {"eq": "x"}}), |inner, _| json!({ "not": inner }));
-    let conditions = |count: usize| json!({"or": (0..count).map(|n| json!({"name": {"eq": n.to_string()}})).collect::<Vec<_>>()});
+    let conditions =
+        |count: usize| json!({"or": (0..count).map(|n| json!({"name": {"eq": n.to_string()}})).collect::<Vec<_>>()});
     let entries = |count: usize| json!({"metadata": {"entries": vec![json!({"key": "k"}); count]}});
     let document = "query($filter: PersonalConnectorConfigurationFilter) { personalConnectorConfigurations(filter: $filter) { totalCount } }";
     for (filter, refused) in [
@@ -434,6 +466,13 @@ async fn a_filter_that_is_too_much_is_refused() {
         (json!({"metadata": {"contains": ["x"]}}), "filter.metadata.contains"),
         (json!({"metadata": {"entries": [{"key": "k", "eq": {}}]}}), "filter.metadata.entries.0.eq"),
         (json!({"search": "a\u{0}b"}), "filter.search"),
+        (json!({"or": vec![json!({}); 41]}), "filter"),
+        (json!({"or": vec![json!({}); 5000]}), "filter.or"),
+        (json!({"and": vec![json!({"or": vec![json!({}); 20]}); 20]}), "filter"),
+        (json!({"metadata": {"entries": [{"key": "k", "in": vec![1; 100]}]}}), ""),
+        (json!({"metadata": {"entries": [{"key": "k", "in": vec![1; 101]}]}}), "filter.metadata.entries.0.in"),
+        (json!({"id": {"in": vec!["x"; 5000]}}), "filter.id.in"),
+        (json!({"search": "w ".repeat(5000)}), "filter"),
         (json!([]), ""),
     ] {
         let answer = owner.gql(document, json!({"filter": filter})).await;

@@ -8,7 +8,9 @@ use crate::http::{node_is_here, run_node};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn graphiql_runs_in_a_browser_without_a_request_to_anybody_else() {
-    let browser = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].into_iter().find(|path| Path::new(path).exists());
+    let browser = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
     let Some(browser) = browser.filter(|_| node_is_here()) else {
         eprintln!("SKIPPED: there is no Chromium on this machine");
         return;
@@ -46,7 +48,9 @@ async fn the_demo_token_is_for_this_machine_only() {
         let answer = reqwest::Client::new().get(&url).header("host", host).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
-    for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), "localhost".to_owned(), format!("[::1]:{port}")] {
+    for host in
+        [format!("127.0.0.1:{port}"), format!("localhost:{port}"), "localhost".to_owned(), format!("[::1]:{port}")]
+    {
         let (status, text) = ask(&host).await;
         assert_eq!(status, 200, "{host}");
         assert!(text.contains(&dev_env(&data_dir)["PATCHBAY_TOKEN"]));

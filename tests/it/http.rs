@@ -12,7 +12,7 @@ const QUERY: &str = r#"{"query": "{ viewer { role } }"}"#;
 
 #[tokio::test]
 async fn a_form_or_a_plain_text_cannot_carry_a_request() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     for content_type in [
         "text/plain",
@@ -34,7 +34,7 @@ async fn a_form_or_a_plain_text_cannot_carry_a_request() {
 
 #[tokio::test]
 async fn the_answer_is_of_the_type_that_was_asked_for() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner.with("content-type", "application/json");
     let (json, response) = ("application/json; charset=utf-8", "application/graphql-response+json; charset=utf-8");
     for (accept, expected) in [
@@ -63,7 +63,7 @@ async fn the_answer_is_of_the_type_that_was_asked_for() {
 
 #[tokio::test]
 async fn get_is_for_queries() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let get = async |query: &str| {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
@@ -76,7 +76,10 @@ async fn get_is_for_queries() {
     let keys = get("{ organization { apiKeys { totalCount } } }").await;
     assert_eq!(keys.data("/organization/apiKeys/totalCount"), 0);
     // Which of several operations is meant decides, wherever the mutation stands.
-    let both: String = form_urlencoded::byte_serialize(b"query A { viewer { role } } mutation B { apiKeyRevoke(id: \"x\") { userErrors { code } } }").collect();
+    let both: String = form_urlencoded::byte_serialize(
+        b"query A { viewer { role } } mutation B { apiKeyRevoke(id: \"x\") { userErrors { code } } }",
+    )
+    .collect();
     let a = owner.send(Method::GET, &format!("/graphql?query={both}&operationName=A"), "").await;
     assert_eq!(a.data("/viewer/role"), "owner");
     let b = owner.send(Method::GET, &format!("/graphql?query={both}&operationName=B"), "").await;
@@ -90,16 +93,19 @@ async fn get_is_for_queries() {
 
 #[tokio::test]
 async fn a_request_that_is_too_large_is_not_read() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner.with("content-type", "application/json");
-    let body = format!("{{\"query\": \"{{ viewer {{ role }} }}\", \"variables\": {{\"x\": \"{}\"}}}}", "x".repeat(1024 * 1024));
+    let body = format!(
+        "{{\"query\": \"{{ viewer {{ role }} }}\", \"variables\": {{\"x\": \"{}\"}}}}",
+        "x".repeat(1024 * 1024)
+    );
     let answer = owner.send(Method::POST, "/graphql", body).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (413, "PAYLOAD_TOO_LARGE"));
 }
 
 #[tokio::test]
 async fn a_request_id_is_kept_when_it_is_one_and_made_when_not() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let answer = owner.with("x-request-id", "trace-1.2_3").gql("{ viewer { role } }", json!({})).await;
     assert_eq!(answer.headers["x-request-id"], "trace-1.2_3");
@@ -115,21 +121,32 @@ async fn browsers_of_other_origins_are_let_in_only_when_listed() {
     let database = shared_database();
     let preflight = async |app: &TestApp, origin: &str| {
         let client = app.anonymous().with("origin", origin).with("access-control-request-method", "POST");
-        client.with("access-control-request-headers", "authorization,content-type").send(Method::OPTIONS, "/graphql", "").await
+        client
+            .with("access-control-request-headers", "authorization,content-type")
+            .send(Method::OPTIONS, "/graphql", "")
+            .await
     };
     let closed = TestApp::on(&database, TestApp::api());
     assert!(!preflight(&closed, "https://app.example.com").await.headers.contains_key("access-control-allow-origin"));
-    let open = TestApp::on(&database, Api { allowed_origins: vec!["https://app.example.com".to_owned()], ..TestApp::api() });
-    assert_eq!(preflight(&open, "https://app.example.com").await.headers["access-control-allow-origin"], "https://app.example.com");
+    let open =
+        TestApp::on(&database, Api { allowed_origins: vec!["https://app.example.com".to_owned()], ..TestApp::api() });
+    assert_eq!(
+        preflight(&open, "https://app.example.com").await.headers["access-control-allow-origin"],
+        "https://app.example.com"
+    );
     assert!(!preflight(&open, "https://evil.example.com").await.headers.contains_key("access-control-allow-origin"));
     // Tokens come in headers: no cookie is ever asked for.
-    assert!(!preflight(&open, "https://app.example.com").await.headers.contains_key("access-control-allow-credentials"));
+    assert!(
+        !preflight(&open, "https://app.example.com").await.headers.contains_key("access-control-allow-credentials")
+    );
 }
 
 #[tokio::test]
 async fn every_answer_has_its_guards_and_an_unknown_path_has_nothing() {
-    let app = TestApp::new().await;
-    for path in ["/livez", "/readyz", "/graphql", "/", "/graphiql", "/graphiql/headers.json", "/../etc/passwd", "/graphql/"] {
+    let app = TestApp::new();
+    for path in
+        ["/livez", "/readyz", "/graphql", "/", "/graphiql", "/graphiql/headers.json", "/../etc/passwd", "/graphql/"]
+    {
         let answer = app.anonymous().send(Method::GET, path, "").await;
         let expected = match path {
             "/livez" | "/readyz" => 200,
@@ -137,10 +154,15 @@ async fn every_answer_has_its_guards_and_an_unknown_path_has_nothing() {
             _ => 404,
         };
         assert_eq!(answer.status, expected, "{path}");
-        for (name, value) in [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cache-control", "no-store")] {
+        for (name, value) in
+            [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer"), ("cache-control", "no-store")]
+        {
             assert_eq!(answer.headers[name], value, "{path}");
         }
-        assert!(answer.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"), "{path}");
+        assert!(
+            answer.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"),
+            "{path}"
+        );
     }
 }
 
@@ -180,7 +202,11 @@ pub fn run_node(script: &str, environment: &[(&str, &str)]) -> (bool, String) {
         for file in ["package.json", "package-lock.json"] {
             std::fs::copy(folder.join(file), packages.join(file)).unwrap();
         }
-        let installed = Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&packages).output().unwrap();
+        let installed = Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund", "--silent"])
+            .current_dir(&packages)
+            .output()
+            .unwrap();
         assert!(installed.status.success(), "npm ci: {}", String::from_utf8_lossy(&installed.stderr));
         std::fs::write(packages.join("installed"), wanted).unwrap();
     }
@@ -195,8 +221,8 @@ pub fn run_node(script: &str, environment: &[(&str, &str)]) -> (bool, String) {
 pub async fn listen(app: &TestApp) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = patchbay::http::serve(listener, app.router.clone(), std::future::pending(), std::time::Duration::ZERO);
-    #[expect(clippy::disallowed_methods, reason = "the service runs beside its client")]
+    let serving =
+        patchbay::http::serve(listener, app.router.clone(), std::future::pending(), std::time::Duration::ZERO);
     tokio::spawn(serving);
     format!("http://{address}")
 }
@@ -207,7 +233,7 @@ async fn every_audit_of_graphql_http_passes() {
     if !node_is_here() {
         return;
     }
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let owner = app.organization("Acme").await.owner;
     let url = format!("{}/graphql", listen(&app).await);
     let authorization = owner.header("authorization").to_owned();

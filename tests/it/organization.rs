@@ -7,7 +7,7 @@ use crate::harness::{TestApp, github};
 
 #[tokio::test]
 async fn members_are_listed_oldest_first_and_found_by_role_and_name() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let member = acme.person(Role::Member).await;
     acme.person(Role::Viewer).await;
@@ -16,7 +16,10 @@ async fn members_are_listed_oldest_first_and_found_by_role_and_name() {
           totalCount nodes { id role userId user { id object name email } } edges { cursor } pageInfo { hasNextPage endCursor } } } }";
     let answer = acme.owner.gql(document, json!({})).await;
     let nodes = answer.data("/organization/members/nodes").as_array().unwrap();
-    assert_eq!(nodes.iter().map(|node| node["role"].as_str().unwrap()).collect::<Vec<_>>(), ["owner", "member", "viewer"]);
+    assert_eq!(
+        nodes.iter().map(|node| node["role"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["owner", "member", "viewer"]
+    );
     assert!(nodes.iter().all(|node| node["user"]["id"] == node["userId"] && node["user"]["email"].is_string()));
 
     let page = acme.owner.gql(document, json!({"first": 2})).await;
@@ -32,17 +35,26 @@ async fn members_are_listed_oldest_first_and_found_by_role_and_name() {
 
     // Addresses are for admins, and for oneself.
     let seen = member.gql(document, json!({})).await;
-    let addresses: Vec<_> = seen.data("/organization/members/nodes").as_array().unwrap().iter().map(|node| node["user"]["email"].is_string()).collect();
+    let addresses: Vec<_> = seen
+        .data("/organization/members/nodes")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["user"]["email"].is_string())
+        .collect();
     assert_eq!(addresses, [false, true, false]);
 }
 
 #[tokio::test]
 async fn every_kind_of_object_is_found_by_its_id() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let configuration = acme.owner.create(github("one")).await["id"].clone();
     acme.api_key(&[Scope::MembersRead]).await;
-    let answer = acme.owner.gql("{ organization { id members { nodes { id userId } } apiKeys { nodes { id } } } }", json!({})).await;
+    let answer = acme
+        .owner
+        .gql("{ organization { id members { nodes { id userId } } apiKeys { nodes { id } } } }", json!({}))
+        .await;
     let at = |pointer: &str| answer.data(pointer).clone();
     let ids = json!([
         at("/organization/apiKeys/nodes/0/id"),
@@ -56,7 +68,13 @@ async fn every_kind_of_object_is_found_by_its_id() {
         configuration,
     ]);
     let nodes = acme.owner.gql("query($ids: [ID!]!) { nodes(ids: $ids) { id __typename } }", json!({"ids": ids})).await;
-    let kinds: Vec<_> = nodes.data("/nodes").as_array().unwrap().iter().map(|node| node["__typename"].as_str().unwrap_or("-")).collect();
+    let kinds: Vec<_> = nodes
+        .data("/nodes")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["__typename"].as_str().unwrap_or("-"))
+        .collect();
     assert_eq!(
         kinds,
         [
@@ -81,7 +99,7 @@ async fn every_kind_of_object_is_found_by_its_id() {
 async fn relations_cost_the_same_for_one_and_for_many() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let document = "{ personalConnectorConfigurations(first: 100) { totalCount nodes { id owner { __typename ... on ApiKey { createdBy { name } } }
         organization { name } personalConnector { name } credentialsInfo { type } } } }";

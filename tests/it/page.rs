@@ -36,7 +36,13 @@ fn nodes(page: &Value) -> Vec<Value> {
 }
 
 /// The whole list, page by page. After each page `between` may do something.
-async fn walk(client: &Client, order: &Value, size: usize, backward: bool, mut between: impl AsyncFnMut()) -> Vec<Value> {
+async fn walk(
+    client: &Client,
+    order: &Value,
+    size: usize,
+    backward: bool,
+    mut between: impl AsyncFnMut(),
+) -> Vec<Value> {
     let mut all = Vec::new();
     let mut cursor = Value::Null;
     loop {
@@ -47,7 +53,13 @@ async fn walk(client: &Client, order: &Value, size: usize, backward: bool, mut b
         };
         let variables = match cursor {
             // A null cursor is left out: that is the first page.
-            Value::Null => variables.as_object().unwrap().iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            Value::Null => variables
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
             _ => variables,
         };
         let page = page(client, variables).await;
@@ -91,7 +103,7 @@ async fn filled(app: &TestApp) -> crate::harness::Organization {
 fn the_union_of_the_pages_is_the_list() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (_app, acme) = runtime.block_on(async {
-        let app = TestApp::new().await;
+        let app = TestApp::new();
         let acme = filled(&app).await;
         (app, acme)
     });
@@ -106,7 +118,12 @@ fn the_union_of_the_pages_is_the_list() {
             prop_assert_eq!(all.len(), 23);
             // Ordered by the field, then by id; what has no value comes first in ascending order.
             let mut sorted = all.clone();
-            sorted.sort_by_key(|node| (node[field].as_str().unwrap_or_default().trim_end_matches('Z').to_owned(), node["id"].as_str().unwrap().to_owned()));
+            sorted.sort_by_key(|node| {
+                (
+                    node[field].as_str().unwrap_or_default().trim_end_matches('Z').to_owned(),
+                    node["id"].as_str().unwrap().to_owned(),
+                )
+            });
             if descending {
                 sorted.reverse();
             }
@@ -119,9 +136,16 @@ fn the_union_of_the_pages_is_the_list() {
 /// Rows that were there at the start are all seen once, though rows are added before, between and behind them.
 #[tokio::test]
 async fn rows_that_are_added_meanwhile_move_nothing() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = filled(&app).await;
-    for (n, order) in [json!({"field": "NAME"}), json!({"field": "CREATED_AT", "direction": "DESC"}), json!({"field": "LAST_SYNC_AT"})].into_iter().enumerate() {
+    for (n, order) in [
+        json!({"field": "NAME"}),
+        json!({"field": "CREATED_AT", "direction": "DESC"}),
+        json!({"field": "LAST_SYNC_AT"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         for backward in [false, true] {
             let before: Vec<_> = nodes(&page(&acme.owner, json!({"order": order, "first": 100})).await);
             let mut added = 0;
@@ -142,13 +166,14 @@ async fn rows_that_are_added_meanwhile_move_nothing() {
 
 #[tokio::test]
 async fn a_page_may_lie_between_two_cursors() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = filled(&app).await;
     let order = json!({"field": "NAME"});
     let whole = page(&acme.owner, json!({"order": order, "first": 100})).await;
     let cursor = |at: usize| whole["edges"][at]["cursor"].clone();
     let all = nodes(&whole);
-    let between = page(&acme.owner, json!({"order": order, "first": 100, "after": cursor(4), "before": cursor(10)})).await;
+    let between =
+        page(&acme.owner, json!({"order": order, "first": 100, "after": cursor(4), "before": cursor(10)})).await;
     assert_eq!(nodes(&between), all[5..10]);
     let start = page(&acme.owner, json!({"order": order, "first": 2, "after": cursor(4), "before": cursor(10)})).await;
     assert_eq!(nodes(&start), all[5..7]);
@@ -164,7 +189,7 @@ async fn a_page_may_lie_between_two_cursors() {
 
 #[tokio::test]
 async fn a_cursor_is_good_for_its_own_list_only() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = filled(&app).await;
     let order = json!({"field": "NAME"});
     let cursor = page(&acme.owner, json!({"order": order, "first": 2})).await["pageInfo"]["endCursor"].clone();
@@ -176,7 +201,15 @@ async fn a_cursor_is_good_for_its_own_list_only() {
         let answer = client.gql(LIST, variables.clone()).await;
         assert_eq!((answer.code(), answer.argument()), ("BAD_USER_INPUT", argument), "{variables}: {}", answer.text);
     };
-    for after in [json!(edited), json!(&text[..text.len() - 1]), json!(format!("{text}A")), json!(""), json!("nonsense"), json!("=="), json!("é")] {
+    for after in [
+        json!(edited),
+        json!(&text[..text.len() - 1]),
+        json!(format!("{text}A")),
+        json!(""),
+        json!("nonsense"),
+        json!("=="),
+        json!("é"),
+    ] {
         refused(&acme.owner, json!({"order": order, "after": after}), "after").await;
         refused(&acme.owner, json!({"order": order, "last": 1, "before": after}), "before").await;
     }

@@ -12,7 +12,8 @@ use crate::harness::{JWT_SECRET, TestApp, github, subject};
 
 #[test]
 fn the_policy_reads_like_this() {
-    let mut table = format!("{:<44}{:<8}{:<8}{:<8}{:<8}{}\n", "action", "viewer", "member", "admin", "owner", "API key");
+    let mut table =
+        format!("{:<44}{:<8}{:<8}{:<8}{:<8}{}\n", "action", "viewer", "member", "admin", "owner", "API key");
     for action in Action::ALL {
         let (lowest, key) = action.rule();
         let _ = write!(table, "{:<44}", action.as_str());
@@ -41,15 +42,24 @@ const OPERATIONS: [(&str, &str); 10] = [
         "mutation($create: PersonalConnectorConfigurationCreateInput!) {
            personalConnectorConfigurationCreate(input: $create) { userErrors { code } } }",
     ),
-    ("personal_connector_configuration.update", "mutation($id: ID!) { personalConnectorConfigurationEnable(id: $id) { userErrors { code } } }"),
-    ("personal_connector_configuration.delete", "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { userErrors { code } } }"),
-    ("credential.write", "mutation($id: ID!) { personalConnectorConfigurationClearCredentials(id: $id) { userErrors { code } } }"),
+    (
+        "personal_connector_configuration.update",
+        "mutation($id: ID!) { personalConnectorConfigurationEnable(id: $id) { userErrors { code } } }",
+    ),
+    (
+        "personal_connector_configuration.delete",
+        "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { userErrors { code } } }",
+    ),
+    (
+        "credential.write",
+        "mutation($id: ID!) { personalConnectorConfigurationClearCredentials(id: $id) { userErrors { code } } }",
+    ),
     ("api_key.revoke", "mutation($id: ID!) { apiKeyRevoke(id: $id) { userErrors { code } } }"),
 ];
 
 #[tokio::test]
 async fn the_api_does_as_the_policy_says() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let mut callers = Vec::new();
     for role in Role::ALL {
@@ -76,7 +86,7 @@ async fn the_api_does_as_the_policy_says() {
 
 #[tokio::test]
 async fn a_forbidden_nullable_field_leaves_its_siblings() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let member = acme.person(Role::Member).await;
     let answer = member.gql("{ organization { name apiKeys { totalCount } } }", json!({})).await;
@@ -88,9 +98,10 @@ async fn a_forbidden_nullable_field_leaves_its_siblings() {
 
 #[tokio::test]
 async fn people_see_their_own_admins_see_all_and_a_key_sees_its_own() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
-    let (member, other, admin) = (acme.person(Role::Member).await, acme.person(Role::Member).await, acme.person(Role::Admin).await);
+    let (member, other, admin) =
+        (acme.person(Role::Member).await, acme.person(Role::Member).await, acme.person(Role::Admin).await);
     let key = acme.api_key(&Scope::ALL).await;
     member.create(github("member's")).await;
     let id = other.create(github("other's")).await["id"].clone();
@@ -108,7 +119,7 @@ async fn people_see_their_own_admins_see_all_and_a_key_sees_its_own() {
 
 #[tokio::test]
 async fn credentials_need_their_own_scope() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let key = acme.api_key(&[Scope::ConfigurationsWrite]).await;
     let mut input = github("with a secret");
@@ -121,7 +132,7 @@ async fn credentials_need_their_own_scope() {
 
 #[tokio::test]
 async fn a_key_does_no_more_than_the_person_who_made_it() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let acme = app.organization("Acme").await;
     let user = acme.user(Role::Admin).await;
     let admin = app.anonymous().with(

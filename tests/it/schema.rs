@@ -101,7 +101,11 @@ fn no_output_is_named_like_a_secret() {
             let name = field.node.name.node.to_lowercase();
             // An id or an object that has to do with a key is no key.
             let harmless = ["apikeyid", "apikey", "apikeys", "encryptionkeyversion"].contains(&name.as_str());
-            if ["secret", "token", "password", "apikey", "privatekey", "credential"].iter().any(|word| name.contains(word)) && !harmless {
+            if ["secret", "token", "password", "apikey", "privatekey", "credential"]
+                .iter()
+                .any(|word| name.contains(word))
+                && !harmless
+            {
                 found.push(format!("{}.{}: {}", definition.name.node, field.node.name.node, field.node.ty.node));
             }
         }
@@ -143,7 +147,8 @@ fn no_argument_names_an_organization() {
 #[test]
 fn mutations_are_nullable_and_payloads_say_why() {
     let document = document();
-    let by_name: BTreeMap<_, _> = types(&document).map(|definition| (definition.name.node.as_str(), definition)).collect();
+    let by_name: BTreeMap<_, _> =
+        types(&document).map(|definition| (definition.name.node.as_str(), definition)).collect();
     let TypeKind::Object(mutation) = &by_name["Mutation"].kind else { panic!() };
     for field in &mutation.fields {
         assert!(field.node.ty.node.nullable, "{}", field.node.name.node);
@@ -211,7 +216,8 @@ async fn print_schema(connection: &mut diesel_async::AsyncPgConnection) -> Strin
     }
     let mut text = String::from("// @generated automatically by Diesel CLI.\n\n");
     for (table, columns) in &tables {
-        let key: Vec<_> = columns.iter().filter(|column| column.in_key).map(|column| column.column_name.as_str()).collect();
+        let key: Vec<_> =
+            columns.iter().filter(|column| column.in_key).map(|column| column.column_name.as_str()).collect();
         let _ = write!(text, "diesel::table! {{\n    {table} ({}) {{\n", key.join(", "));
         for column in columns {
             let scalar = |name: &str| match name {

@@ -20,7 +20,8 @@ struct Line {
 /// A secret in all the ways in which it could be written down.
 fn disguises(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
-    let mut found = vec![secret.to_owned(), HEXLOWER.encode(bytes), HEXUPPER.encode(bytes), secret.chars().rev().collect()];
+    let mut found =
+        vec![secret.to_owned(), HEXLOWER.encode(bytes), HEXUPPER.encode(bytes), secret.chars().rev().collect()];
     // Base64 of a longer text holds it in one of three shapes; their ends depend on the neighbours.
     for skip in 0..3 {
         let padded = [&b"\0\0\0"[..skip], bytes].concat();
@@ -33,7 +34,9 @@ fn disguises(secret: &str) -> Vec<String> {
         let _ = write!(text, "%{byte:02X}");
         text
     }));
-    found.push(format!("{:?}", bytes).trim_matches(['[', ']']).to_owned());
+    let decimal = format!("{bytes:?}");
+    found.push(decimal.trim_matches(['[', ']']).to_owned());
+    found.push(decimal.trim_matches(['[', ']']).replace(' ', ""));
     found
 }
 
@@ -54,7 +57,8 @@ async fn no_planted_secret_is_found_anywhere() {
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let data_dir = home.path().join("data");
     let service = Service::dev_with(&data_dir, |command| {
-        command.env("PATCHBAY_LOG", "trace").env("RUST_BACKTRACE", "1");
+        // The driver's own lines hold every bound value; asking for them by name does not bring them either.
+        command.env("PATCHBAY_LOG", "trace,tokio_postgres=trace").env("RUST_BACKTRACE", "1");
     })
     .unwrap_or_else(|said| panic!("{said}"));
     let env = dev_env(&data_dir);
@@ -64,7 +68,8 @@ async fn no_planted_secret_is_found_anywhere() {
     let mut answers = String::new();
     let mut ask = async |document: &str, variables: Value| {
         let body = json!({"query": document, "variables": variables});
-        let request = client.post(&service.url).header("authorization", format!("Bearer {}", env["PATCHBAY_TOKEN"])).json(&body);
+        let request =
+            client.post(&service.url).header("authorization", format!("Bearer {}", env["PATCHBAY_TOKEN"])).json(&body);
         let answer = request.send().await.unwrap();
         let text = format!("{:?}\n{}\n", answer.headers().clone(), answer.text().await.unwrap());
         answers += &text;
@@ -94,12 +99,24 @@ async fn no_planted_secret_is_found_anywhere() {
 
     // In a document, good, broken, and unknown.
     for document in [
-        format!("mutation {{ personalConnectorConfigurationRotateCredentials(id: \"x\", credentials: {{bearer: {{token: \"{}\"}}}}) {{ userErrors {{ code message }} }} }}", canary(7)),
-        format!("mutation {{ personalConnectorConfigurationRotateCredentials(id: \"x\", credentials: {{bearer: {{token: \"{}\"}}}}) {{", canary(8)),
-        format!("mutation {{ personalConnectorConfigurationRotateCredentials(id: \"x\", credentials: {{bearer: {{token: \"{}\"}}}}) {{ nothing }} }}", canary(9)),
+        format!(
+            "mutation {{ personalConnectorConfigurationRotateCredentials(id: \"x\", credentials: {{bearer: {{token: \"{}\"}}}}) {{ userErrors {{ code message }} }} }}",
+            canary(7)
+        ),
+        format!(
+            "mutation {{ personalConnectorConfigurationRotateCredentials(id: \"x\", credentials: {{bearer: {{token: \"{}\"}}}}) {{",
+            canary(8)
+        ),
+        format!(
+            "mutation {{ personalConnectorConfigurationRotateCredentials(id: \"x\", credentials: {{bearer: {{token: \"{}\"}}}}) {{ nothing }} }}",
+            canary(9)
+        ),
         format!("query Secret($v: String = \"{}\") {{ viewer {{ role }} }}", canary(10)),
         format!("# {}\n{{ viewer {{ role }} }}", canary(11)),
-        format!("{{ personalConnectorConfigurations(filter: {{healthStatus: {{eq: {}}}}}) {{ totalCount }} }}", canary(12)),
+        format!(
+            "{{ personalConnectorConfigurations(filter: {{healthStatus: {{eq: {}}}}}) {{ totalCount }} }}",
+            canary(12)
+        ),
     ] {
         ask(&document, json!({})).await;
     }
@@ -124,19 +141,53 @@ async fn no_planted_secret_is_found_anywhere() {
     ask(create, json!({"input": {"personalConnectorId": canary(24), "name": "x", "configuration": {}}})).await;
     ask(create, json!({"input": {"personalConnectorId": "pcon_github", "name": "x", "configuration": {"repository": canary(25), "paths": canary(26)}}})).await;
     ask(create, json!({"input": canary(27)})).await;
-    ask("query($after: String) { personalConnectorConfigurations(after: $after) { totalCount } }", json!({"after": canary(28)})).await;
+    // What people may see is still not for the log: some paste a secret into a name.
+    let seen =
+        ["seen-in-a-name-x7Qm2ZpL9", "seen-in-a-setting-x7Qm2ZpL9", "seen-in-metadata-x7Qm2ZpL9"].map(str::to_owned);
+    ask(create, json!({"input": {"personalConnectorId": "pcon_github", "name": seen[0], "configuration": {"repository": "a/b", "x": seen[1]}, "metadata": {"k": seen[2]}}})).await;
+    ask("query($name: String) { personalConnectorConfigurations(filter: {name: {eq: $name}, metadata: {contains: {k: \"seen-in-metadata-x7Qm2ZpL9\"}}}) { totalCount } }", json!({"name": seen[0]})).await;
+    ask(
+        "query($after: String) { personalConnectorConfigurations(after: $after) { totalCount } }",
+        json!({"after": canary(28)}),
+    )
+    .await;
     ask("{ personalConnectorConfigurations { totalCount nodes { id name configuration metadata lastError credentialsInfo { type scopes } } } }", json!({})).await;
     // In bodies and headers that are no requests.
-    for body in [canary(29), format!("{{\"query\": {}", canary(30)), format!("[\"{}\"]", canary(31)), format!("{{\"query\": \"{{a}}\", \"variables\": \"{}\"}}", canary(32))] {
-        let answer = client.post(&service.url).header("authorization", format!("Bearer {}", env["PATCHBAY_TOKEN"])).header("content-type", "application/json").body(body).send().await.unwrap();
+    for body in [
+        canary(29),
+        format!("{{\"query\": {}", canary(30)),
+        format!("[\"{}\"]", canary(31)),
+        format!("{{\"query\": \"{{a}}\", \"variables\": \"{}\"}}", canary(32)),
+    ] {
+        let answer = client
+            .post(&service.url)
+            .header("authorization", format!("Bearer {}", env["PATCHBAY_TOKEN"]))
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
         answers += &answer.text().await.unwrap();
     }
-    for (name, value) in [("authorization", format!("Bearer {}", canary(33))), ("authorization", canary(34)), ("x-api-key", format!("pbk_{}", canary(35))), ("cookie", canary(36)), ("x-request-id", format!("{} ", canary(37)))] {
-        let answer = client.post(&service.url).header(name, value).json(&json!({"query": "{ viewer { role } }"})).send().await.unwrap();
+    for (name, value) in [
+        ("authorization", format!("Bearer {}", canary(33))),
+        ("authorization", canary(34)),
+        ("x-api-key", format!("pbk_{}", canary(35))),
+        ("cookie", canary(36)),
+        ("x-request-id", format!("{} x", canary(37))),
+    ] {
+        let answer = client
+            .post(&service.url)
+            .header(name, value)
+            .json(&json!({"query": "{ viewer { role } }"}))
+            .send()
+            .await
+            .unwrap();
         answers += &answer.text().await.unwrap();
     }
     let address = format!("{}?query={{viewer{{role}}}}&token={}", service.url, canary(38));
-    answers += &client.get(address).header("x-api-key", &env["PATCHBAY_API_KEY"]).send().await.unwrap().text().await.unwrap();
+    answers +=
+        &client.get(address).header("x-api-key", &env["PATCHBAY_API_KEY"]).send().await.unwrap().text().await.unwrap();
     // A key is shown once, in the answer that makes it: that answer is not searched.
     let made = client
         .post(&service.url)
@@ -147,21 +198,34 @@ async fn no_planted_secret_is_found_anywhere() {
         .unwrap();
     let made: Value = made.json().await.unwrap();
     let key = made["data"]["apiKeyCreate"]["secret"].as_str().unwrap().to_owned();
-    let listed = client.post(&service.url).header("x-api-key", &key).json(&json!({"query": "{ viewer { apiKey { id name prefix } } }"})).send().await.unwrap();
+    let listed = client
+        .post(&service.url)
+        .header("x-api-key", &key)
+        .json(&json!({"query": "{ viewer { apiKey { id name prefix } } }"}))
+        .send()
+        .await
+        .unwrap();
     answers += &listed.text().await.unwrap();
 
     let planted: Vec<_> = (1..=38).map(canary).collect();
     let file = |name: &str| std::fs::read_to_string(data_dir.join(name)).unwrap().trim().to_owned();
     let root_key = HEXLOWER.encode(&BASE64.decode(file("root.key").as_bytes()).unwrap());
-    let mut ours = vec![file("root.key"), root_key, file("jwt.key"), key[21..].to_owned(), env["PATCHBAY_API_KEY"][21..].to_owned()];
+    let mut ours = vec![
+        file("root.key"),
+        root_key,
+        file("jwt.key"),
+        key[21..].to_owned(),
+        env["PATCHBAY_API_KEY"][21..].to_owned(),
+    ];
     assert_absent(&planted, &answers, "an answer");
     assert_absent(&ours, &answers, "an answer");
 
     let log = service.log();
     let log = &log[welcome..];
-    assert!(log.contains("TRACE") && log.len() > 50_000, "the log is talkative: {} bytes", log.len());
+    assert!(log.lines().count() > 40, "there is a line for each request");
     ours.push(env["PATCHBAY_TOKEN"].clone());
     assert_absent(&planted, log, "the log");
+    assert_absent(&seen, log, "the log");
     assert_absent(&ours, log, "the log");
 
     // Every row of every table. What is bytes shows as hexadecimal, which is one of the disguises.
@@ -172,7 +236,10 @@ async fn no_planted_secret_is_found_anywhere() {
         .unwrap();
     let mut rows = 0;
     for Line { line: table } in tables {
-        let dump: Vec<Line> = diesel::sql_query(format!("SELECT row_to_json(t)::text AS line FROM {table} t")).load(&mut connection).await.unwrap();
+        let dump: Vec<Line> = diesel::sql_query(format!("SELECT row_to_json(t)::text AS line FROM {table} t"))
+            .load(&mut connection)
+            .await
+            .unwrap();
         for Line { line } in &dump {
             assert_absent(&planted, line, &table);
             assert_absent(&ours, line, &table);

@@ -21,7 +21,10 @@ fn url(database: &Database, user: &str) -> String {
 fn serve(database: &Database) -> Command {
     let mut command = patchbay(&["serve", "--port", "0"]);
     command.env("DATABASE_URL", url(database, "patchbay_service"));
-    command.env("PATCHBAY_ROOT_KEY", ROOT_KEY).env("PATCHBAY_JWT_ISSUER", ISSUER).env("PATCHBAY_JWT_SECRET", JWT_SECRET);
+    command
+        .env("PATCHBAY_ROOT_KEY", ROOT_KEY)
+        .env("PATCHBAY_JWT_ISSUER", ISSUER)
+        .env("PATCHBAY_JWT_SECRET", JWT_SECRET);
     command
 }
 
@@ -38,7 +41,12 @@ fn all_that_is_missing_is_listed_at_once() {
     let said = run(&mut patchbay(&["serve"]));
     assert_eq!(said.code, Some(2));
     assert!(said.out.is_empty());
-    for name in ["DATABASE_URL (or DATABASE_URL_FILE)", "PATCHBAY_ROOT_KEY (or", "PATCHBAY_JWT_ISSUER", "PATCHBAY_JWT_SECRET (or"] {
+    for name in [
+        "DATABASE_URL (or DATABASE_URL_FILE)",
+        "PATCHBAY_ROOT_KEY (or",
+        "PATCHBAY_JWT_ISSUER",
+        "PATCHBAY_JWT_SECRET (or",
+    ] {
         assert!(said.err.contains(&format!("- {name}")), "{name}: {}", said.err);
     }
 }
@@ -51,17 +59,15 @@ fn all_that_is_wrong_is_listed_at_once_and_no_secret_with_it() {
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
     let file = home.path().join("patchbay.toml");
     std::fs::write(&file, "jwt_secret = \"in-the-file-s3cret\"\nnothing = 1\nport = 99999\n").unwrap();
-    let said = run(
-        patchbay(&["serve", "--config", file.to_str().unwrap()])
-            .env("DATABASE_URL", "mysql://user:pw-s3cret@host/db")
-            .env("PATCHBAY_ROOT_KEY_FILE", &open)
-            .env("PATCHBAY_JWT_ISSUER", "x")
-            .env("PATCHBAY_JWT_SECRET", "short-s3cret")
-            .env("PATCHBAY_GRAPHIQL", "maybe")
-            .env("PATCHBAY_ALLOWED_ORIGINS", "https://a.example,https://b.example/path")
-            .env("PATCHBAY_LOG_FORMAT", "xml")
-            .env("PATCHBAY_DATABASE_CONNECTIONS", "0"),
-    );
+    let said = run(patchbay(&["serve", "--config", file.to_str().unwrap()])
+        .env("DATABASE_URL", "mysql://user:pw-s3cret@host/db")
+        .env("PATCHBAY_ROOT_KEY_FILE", &open)
+        .env("PATCHBAY_JWT_ISSUER", "x")
+        .env("PATCHBAY_JWT_SECRET", "short-s3cret")
+        .env("PATCHBAY_GRAPHIQL", "maybe")
+        .env("PATCHBAY_ALLOWED_ORIGINS", "https://a.example,https://b.example/path")
+        .env("PATCHBAY_LOG_FORMAT", "xml")
+        .env("PATCHBAY_DATABASE_CONNECTIONS", "0"));
     assert_eq!(said.code, Some(2));
     for part in [
         "jwt_secret is a secret; name a file with jwt_secret_file",
@@ -107,7 +113,8 @@ async fn it_serves_what_is_configured_and_nothing_more() {
     let file = home.path().join("patchbay.toml");
     std::fs::write(&file, settings).unwrap();
     let log = home.path().join("log");
-    let mut service = Service::start(patchbay(&["serve", "--config", file.to_str().unwrap()]), &log, || address(&log)).unwrap();
+    let mut service =
+        Service::start(patchbay(&["serve", "--config", file.to_str().unwrap()]), &log, || address(&log)).unwrap();
 
     let now = Clock::System.now();
     let claims = Claims::new(ISSUER, AUDIENCE, &subject(user), now, now + chrono::TimeDelta::hours(1));
@@ -127,7 +134,10 @@ async fn it_serves_what_is_configured_and_nothing_more() {
     let log = service.log();
     let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let line = lines.iter().find(|line| line["operation"] == "Who").unwrap();
-    assert_eq!((&line["code"], &line["caller"], &line["status"]), (&json!("OK"), &json!(user.to_string()), &json!(200)));
+    assert_eq!(
+        (&line["code"], &line["caller"], &line["status"]),
+        (&json!("OK"), &json!(user.to_string()), &json!(200))
+    );
     assert!(line["statements"].as_u64() >= Some(1) && line["milliseconds"].is_number());
     // No demo data: nothing is there that was not put there.
     assert_eq!(app.organization("Acme").await.owner.names(json!(null)).await, Vec::<String>::new());

@@ -329,7 +329,10 @@ async fn assert_nothing_seen_or_touched(app: &TestApp) {
     let attacker = globex.organization.person(patchbay::auth::policy::Role::Admin).await;
     for id in [&globex.configuration] {
         let document = "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { userErrors { code } } }";
-        assert_eq!(globex.organization.owner.gql(document, json!({"id": id})).await.user_errors(), Vec::<String>::new());
+        assert_eq!(
+            globex.organization.owner.gql(document, json!({"id": id})).await.user_errors(),
+            Vec::<String>::new()
+        );
     }
     let before = snapshot(&acme.organization.owner).await;
 
@@ -338,7 +341,9 @@ async fn assert_nothing_seen_or_touched(app: &TestApp) {
     let fields: BTreeSet<String> = types(&schema)
         .filter(|definition| matches!(definition.name.node.as_str(), "Query" | "Mutation"))
         .flat_map(|definition| match &definition.kind {
-            TypeKind::Object(object) => object.fields.iter().map(|field| field.node.name.node.to_string()).collect::<Vec<_>>(),
+            TypeKind::Object(object) => {
+                object.fields.iter().map(|field| field.node.name.node.to_string()).collect::<Vec<_>>()
+            }
             _ => Vec::new(),
         })
         .collect();
@@ -375,7 +380,7 @@ async fn snapshot(owner: &Client) -> Value {
 /// All four locks.
 #[tokio::test]
 async fn matrix() {
-    assert_nothing_seen_or_touched(&TestApp::new().await).await;
+    assert_nothing_seen_or_touched(&TestApp::new()).await;
 }
 
 /// The third lock alone: a login that is a superuser, and no row-level security at all. Only the scope of each query is
@@ -408,14 +413,17 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             globex.organization.id.uuid()
         );
         connection.batch_execute(&begin).await.unwrap();
-        for table in ["organizations", "members", "api_keys", "configurations", "credentials", "organization_keys", "audit_log"] {
+        for table in
+            ["organizations", "members", "api_keys", "configurations", "credentials", "organization_keys", "audit_log"]
+        {
             let column = if table == "organizations" { "id" } else { "organization_id" };
             let sql = format!("SELECT DISTINCT {column}::text AS line FROM {table}");
             let seen: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
             let seen: Vec<_> = seen.into_iter().map(|row| row.line).collect();
             assert_eq!(seen, [globex.organization.id.uuid().to_string()], "{table}");
         }
-        let people: Vec<Line> = diesel::sql_query("SELECT id::text AS line FROM users").load(&mut connection).await.unwrap();
+        let people: Vec<Line> =
+            diesel::sql_query("SELECT id::text AS line FROM users").load(&mut connection).await.unwrap();
         assert_eq!(people.len(), 1, "one member, one person");
         for statement in [
             "UPDATE configurations SET name = name || '!'",
@@ -500,7 +508,7 @@ fn uuid(id: &Value) -> uuid::Uuid {
 /// Another organization's object answers what an unknown one answers, byte for byte but for the id and the request id.
 #[tokio::test]
 async fn not_yours_looks_like_not_there() {
-    let app = TestApp::new().await;
+    let app = TestApp::new();
     let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
     let unknown = json!("pconf_01m00000000000000000000000");
     for document in [
@@ -536,7 +544,10 @@ async fn an_abandoned_request_leaves_nothing_behind() {
     assert!(abandoned > 20, "{abandoned} requests were abandoned");
     let stuck = lines(
         &database,
-        &format!("SELECT pid::text AS line FROM pg_stat_activity WHERE datname = '{}' AND state LIKE 'idle in transaction%'", database.name),
+        &format!(
+            "SELECT pid::text AS line FROM pg_stat_activity WHERE datname = '{}' AND state LIKE 'idle in transaction%'",
+            database.name
+        ),
     )
     .await;
     assert_eq!(stuck, Vec::<String>::new());

@@ -14,17 +14,24 @@ import { examples } from './examples.js';
 const url = new URL('/graphql', location.origin).href;
 
 // In development the service hands its demo token to pages that it serves itself; in production there is none.
-async function initialHeaders() {
+async function demoHeaders() {
   const answer = await fetch(`${import.meta.env.BASE_URL}headers.json`);
-  const headers = answer.ok ? await answer.json() : { authorization: 'Bearer ' };
-  return JSON.stringify(headers, null, 2);
+  return answer.ok ? answer.json() : { authorization: 'Bearer ' };
 }
 
-const headers = await initialHeaders();
+const demo = await demoHeaders();
+const headers = JSON.stringify(demo, null, 2);
+const send = createGraphiQLFetcher({ url });
+
+// The schema is asked for before the header editor is there to be read.
+function fetcher(parameters, options) {
+  const early = parameters.operationName === 'IntrospectionQuery' && !Object.keys(options?.headers ?? {}).length;
+  return send(parameters, early ? { ...options, headers: demo } : options);
+}
 
 createRoot(document.getElementById('graphiql')).render(
   createElement(GraphiQL, {
-    fetcher: createGraphiQLFetcher({ url }),
+    fetcher,
     plugins: [HISTORY_PLUGIN, explorerPlugin()],
     defaultEditorToolsVisibility: 'headers',
     defaultTabs: examples.map((example) => ({ headers, ...example })),

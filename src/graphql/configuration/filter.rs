@@ -19,7 +19,7 @@ const MAX_CONDITIONS: usize = 40;
 const MAX_ENTRIES: usize = 10;
 
 /// Filter for configurations. Fields are combined with AND. `and`, `or` and `not` nest to a depth of 4, 40 conditions in
-/// all. A null in it is refused, so that a variable that is missing by mistake does not widen the list.
+/// all, 100 values in one list. A null in it is refused: it would be no condition, and show more than was meant.
 ///
 /// Example: healthy or never tested GitHub configurations of production:
 /// `{personalConnectorId: {eq: "pcon_github"}, metadata: {contains: {environment: "production"}}, healthStatus: {in: [healthy, unknown]}}`
@@ -179,7 +179,9 @@ impl ConfigurationFilterInput {
             return Err(Rejection::new(Code::Invalid, &["filter"], message).into());
         }
         let mut all = self.own_conditions(caller)?;
-        *left = left.checked_sub(all.len()).ok_or_else(|| {
+        // One that has nothing in it counts as one: it costs something to look at.
+        let is_empty = all.is_empty() && self.and.is_none() && self.or.is_none() && self.not.is_none();
+        *left = left.checked_sub(all.len() + usize::from(is_empty)).ok_or_else(|| {
             Rejection::new(Code::Invalid, &["filter"], format!("A filter has at most {MAX_CONDITIONS} conditions."))
         })?;
         for part in self.and.iter().flatten() {

@@ -193,7 +193,9 @@ impl PersonalConnectorConfiguration {
         let loader = ctx.data_unchecked::<DataLoader<Relations>>();
         Some(match (self.0.0.owner_user_id, self.0.0.owner_api_key_id) {
             (Some(id), _) => loader.load_one(id).await.map(|row| row.map(|row| ConfigurationOwner::User(row.into()))),
-            (None, Some(id)) => loader.load_one(id).await.map(|row| row.map(|row| ConfigurationOwner::ApiKey(row.into()))),
+            (None, Some(id)) => {
+                loader.load_one(id).await.map(|row| row.map(|row| ConfigurationOwner::ApiKey(row.into())))
+            }
             (None, None) => Ok(None),
         })
     }
@@ -323,7 +325,10 @@ impl ConfigurationQuery {
             let rejections = mutation::check_configuration(connector, &configuration.into(), &["configuration"]);
             Ok(ConfigurationValidation {
                 valid: rejections.is_empty(),
-                errors: rejections.into_iter().map(super::user_error::ConfigurationSchemaError::from_rejection).collect(),
+                errors: rejections
+                    .into_iter()
+                    .map(super::user_error::ConfigurationSchemaError::from_rejection)
+                    .collect(),
             })
         };
         Some(validate())

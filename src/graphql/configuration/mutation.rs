@@ -149,7 +149,7 @@ payload!(
 payload!(
     /// What changing a configuration gave.
     PersonalConnectorConfigurationUpdatePayload {
-        /// As it is now; null when there are userErrors.
+        /// As it is now; null when there are userErrors, and for a key that may not read.
         personal_connector_configuration: PersonalConnectorConfiguration
     }
 );
@@ -163,7 +163,7 @@ payload!(
 payload!(
     /// What rotating credentials gave.
     PersonalConnectorConfigurationRotateCredentialsPayload {
-        /// As it is now; null when there are userErrors.
+        /// As it is now; null when there are userErrors, and for a key that may not read.
         personal_connector_configuration: PersonalConnectorConfiguration
     }
 );
@@ -261,7 +261,8 @@ async fn create(
     let mut rejections = Vec::new();
     rejections.extend(rules::check_name(&name, &["input", "name"]));
     rejections.extend(check_configuration(connector, &configuration, &["input", "configuration"]));
-    rejections.extend(description.as_deref().and_then(|text| rules::check_description(text, &["input", "description"])));
+    rejections
+        .extend(description.as_deref().and_then(|text| rules::check_description(text, &["input", "description"])));
     rejections.extend(metadata.as_ref().and_then(|pairs| rules::check_metadata(pairs, &["input", "metadata"])));
     if let Some(credentials) = &credentials {
         rejections.extend(credentials.check(connector, &["input", "credentials"]));
@@ -319,10 +320,15 @@ async fn require_owner(tx: &OrgTx, owner: Owner) -> Result<()> {
         Actor::User(id) if !db::member::is_member(tx, id).await? => {
             Err(Rejection::not_found(&["input", "owner", "userId"], "member").into())
         }
-        Actor::ApiKey(id) if db::api_key::find_many(tx, &[id]).await?.is_empty() => {
-            Err(Rejection::not_found(&["input", "owner", "apiKeyId"], "API key").into())
-        }
-        Actor::User(_) | Actor::ApiKey(_) => Ok(()),
+        Actor::User(_) => Ok(()),
+        Actor::ApiKey(id) => match db::api_key::find_many(tx, &[id]).await?.pop() {
+            None => Err(Rejection::not_found(&["input", "owner", "apiKeyId"], "API key").into()),
+            Some(key) if key.revoked_at.is_some() => {
+                let message = "The API key is revoked.";
+                Err(Rejection::new(Code::InvalidState, &["input", "owner", "apiKeyId"], message).into())
+            }
+            Some(_) => Ok(()),
+        },
     }
 }
 
@@ -344,7 +350,11 @@ fn changes(
     let mut rejections = Vec::new();
     let mut refuse_null = |is_null: bool, name: &str| {
         if is_null {
-            rejections.push(Rejection::new(Code::Required, &["input", name], format!("{name} cannot be null; leave it out.")));
+            rejections.push(Rejection::new(
+                Code::Required,
+                &["input", name],
+                format!("{name} cannot be null; leave it out."),
+            ));
         }
     };
     refuse_null(name.is_null(), "name");
@@ -381,7 +391,8 @@ fn changes(
         MaybeUndefined::Null => Some(None),
         MaybeUndefined::Undefined => None,
     };
-    let changes = ConfigurationChanges { name: name.take(), configuration, description, metadata, enabled: enabled.take() };
+    let changes =
+        ConfigurationChanges { name: name.take(), configuration, description, metadata, enabled: enabled.take() };
 
     let mut rejections = Vec::new();
     rejections.extend(changes.name.as_deref().and_then(|name| rules::check_name(name, &["input", "name"])));
@@ -409,7 +420,13 @@ fn patched(target: Option<&Value>, patch: &JsonObject) -> Value {
 
 /// A credential goes to the place that it was given for and to no other: whoever may change the address must not be able
 /// to have the secret sent there.
-async fn check_destination(tx: &OrgTx, row: &Configuration, connector: &Connector, changes: &ConfigurationChanges) -> Result<()> {
+async fn check_destination(
+    tx: &OrgTx,
+    row: &Configuration,
+    connector: &Connector,
+    changes: &ConfigurationChanges,
+    field: &str,
+) -> Result<()> {
     let Some(configuration) = &changes.configuration else { return Ok(()) };
     let origin = connector.origin(configuration);
     if origin == connector.origin(&row.configuration) {
@@ -423,7 +440,7 @@ async fn check_destination(tx: &OrgTx, row: &Configuration, connector: &Connecto
                  change the address, then give credentials again."
             );
             let member = connector.address_member.unwrap_or_default();
-            Err(Rejection::new(Code::InvalidState, &["input", "configuration", member], message).into())
+            Err(Rejection::new(Code::InvalidState, &["input", field, member], message).into())
         }
         _ => Ok(()),
     }
@@ -442,12 +459,13 @@ async fn update(
         .write(caller, Action::ConfigurationUpdate, async |tx| {
             let row = lock(tx, &id, expected_version).await?;
             let connector = connector_of(&row)?;
+            let field = if input.configuration_patch.is_value() { "configurationPatch" } else { "configuration" };
             let changes = changes(input, &row, connector)?;
             if changes == ConfigurationChanges::default() {
                 let message = "There is nothing to change: give at least one field.";
                 return Err(Rejection::new(Code::Required, &["input"], message).into());
             }
-            check_destination(tx, &row, connector, &changes).await?;
+            check_destination(tx, &row, connector, &changes, field).await?;
             if let Some(name) = &changes.name {
                 let owner = row.owner_user_id.map(Actor::User).or(row.owner_api_key_id.map(Actor::ApiKey));
                 attempt = owner.map(|owner| (owner, row.connector_id.clone(), name.clone()));
@@ -457,7 +475,7 @@ async fn update(
         })
         .await;
     match (row, attempt) {
-        (Ok(row), _) => Ok(updated(row)),
+        (Ok(row), _) => Ok(updated(caller, row)),
         (Err(error), Some((owner, connector, name))) => {
             Err(explain_name(app, caller, error, owner, &connector, &name).await)
         }
@@ -465,11 +483,16 @@ async fn update(
     }
 }
 
-fn updated(row: WithCredential) -> PersonalConnectorConfigurationUpdatePayload {
+fn updated(caller: &Caller, row: WithCredential) -> PersonalConnectorConfigurationUpdatePayload {
     PersonalConnectorConfigurationUpdatePayload {
-        personal_connector_configuration: Some(row.into()),
+        personal_connector_configuration: readable(caller, row),
         user_errors: Vec::new(),
     }
+}
+
+/// The row, for callers who may read: one who may only write learns nothing that it did not write itself.
+fn readable(caller: &Caller, row: WithCredential) -> Option<PersonalConnectorConfiguration> {
+    caller.may(Action::ConfigurationRead).then(|| row.into())
 }
 
 async fn set_enabled(
@@ -488,7 +511,7 @@ async fn set_enabled(
             read_back(tx, row.id).await
         })
         .await
-        .map(updated)
+        .map(|row| updated(caller, row))
 }
 
 /// Mutations of configurations.
@@ -569,7 +592,7 @@ impl ConfigurationMutation {
             reject(credentials.check(connector, &["credentials"]))?;
             credentials.store(tx, &app.vault, connector, &row).await?;
             db::configuration::touch_credential(tx, row.id).await?;
-            let personal_connector_configuration = Some(read_back(tx, row.id).await?.into());
+            let personal_connector_configuration = readable(caller, read_back(tx, row.id).await?);
             Ok(PersonalConnectorConfigurationRotateCredentialsPayload {
                 personal_connector_configuration,
                 user_errors: Vec::new(),
@@ -591,7 +614,7 @@ impl ConfigurationMutation {
             if db::credential::delete(tx, row.id).await? {
                 db::configuration::touch_credential(tx, row.id).await?;
             }
-            Ok(updated(read_back(tx, row.id).await?))
+            Ok(updated(caller, read_back(tx, row.id).await?))
         });
         answer(cleared.await)
     }

@@ -137,9 +137,9 @@ impl Answer {
             .unwrap_or_else(|| panic!("no userErrors in {}", self.text))
             .iter()
             .map(|error| {
-                let path = error["field"].as_array().map(|path| {
-                    path.iter().map(|part| part.as_str().unwrap()).collect::<Vec<_>>().join(".")
-                });
+                let path = error["field"]
+                    .as_array()
+                    .map(|path| path.iter().map(|part| part.as_str().unwrap()).collect::<Vec<_>>().join("."));
                 format!("{} at {}", error["code"].as_str().unwrap(), path.unwrap_or_default())
             })
             .collect()

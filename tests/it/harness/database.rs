@@ -32,9 +32,11 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
     // Another test run on the same directory: it will end.
     lock.lock().unwrap();
     // Nothing in here must survive a power cut.
-    let cluster =
-        Cluster::start(&directory, &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"])
-            .unwrap();
+    let cluster = Cluster::start(
+        &directory,
+        &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"],
+    )
+    .unwrap();
     let owner = cluster.owner();
     block_on({
         let owner = owner.clone();
@@ -63,7 +65,9 @@ struct Name {
 /// Databases of earlier runs, which may be of other migrations.
 async fn leftovers(admin: &mut diesel_async::AsyncPgConnection) -> Vec<String> {
     use diesel_async::RunQueryDsl as _;
-    let names = diesel::sql_query("SELECT datname::text FROM pg_database WHERE datname LIKE 'test\\_%' OR datname = 'patchbay_template'");
+    let names = diesel::sql_query(
+        "SELECT datname::text FROM pg_database WHERE datname LIKE 'test\\_%' OR datname = 'patchbay_template'",
+    );
     names.load::<Name>(admin).await.unwrap().into_iter().map(|row| row.datname).collect()
 }
 
@@ -108,9 +112,4 @@ pub fn shared_database() -> Database {
 pub async fn fresh_database() -> Database {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     clone_template(&format!("own_{}", NEXT.fetch_add(1, Ordering::Relaxed))).await
-}
-
-/// A cluster for one test alone, in a directory of its own.
-pub fn private_cluster(directory: &std::path::Path) -> Cluster {
-    Cluster::start(directory, &["fsync=off"]).unwrap()
 }

@@ -1,8 +1,8 @@
 //! What tests stand on: a database, the service over it, organizations with people in them, and clients.
 
 mod client;
-pub mod process;
 mod database;
+pub mod process;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 pub use self::client::{Answer, Client};
-pub use self::database::{Database, fresh_database, private_cluster, server, shared_database};
+pub use self::database::{Database, fresh_database, server, shared_database};
 
 /// `iss` of the tests' tokens.
 pub const ISSUER: &str = "https://issuer.example";
@@ -44,7 +44,7 @@ pub struct TestApp {
 
 impl TestApp {
     /// On the shared database, as the service logs in to it in production: a login that owns nothing.
-    pub async fn new() -> Self {
+    pub fn new() -> Self {
         Self::on(&shared_database(), Self::api())
     }
 

@@ -222,7 +222,7 @@ async fn no_planted_secret_is_found_anywhere() {
 
     let log = service.log();
     let log = &log[welcome..];
-    assert!(log.lines().count() > 40, "there is a line for each request");
+    assert!(log.lines().count() > 30, "there is a line for each request");
     ours.push(env["PATCHBAY_TOKEN"].clone());
     assert_absent(&planted, log, "the log");
     assert_absent(&seen, log, "the log");

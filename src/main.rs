@@ -21,9 +21,6 @@ use patchbay::{dev, graphql, http};
 use secrecy::ExposeSecret as _;
 use tracing_subscriber::EnvFilter;
 
-/// How long what runs may go on after the service was told to stop.
-const DRAIN: Duration = Duration::from_secs(20);
-
 /// Connect an account once; every frontend, script and assistant of the organization can use it.
 ///
 /// Without a command this is `patchbay dev`: a complete service with a private Postgres, generated keys and demo data.
@@ -282,7 +279,7 @@ async fn serve(
 ) -> Result<()> {
     let app = Arc::new(app);
     let schema = graphql::schema(app.clone());
-    http::serve(listener, http::router(app, schema), stop, DRAIN).await?;
+    http::serve(listener, http::router(app, schema), stop, http::Patience::default()).await?;
     tracing::info!("stopped");
     Ok(())
 }

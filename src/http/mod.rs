@@ -5,13 +5,11 @@ mod graphiql;
 mod graphql;
 mod health;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -20,6 +18,11 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument as _;
@@ -85,35 +88,61 @@ pub fn router(app: Arc<App>, schema: Schema) -> Router {
     router.layer(middleware::from_fn(observe)).with_state(Shared { app, schema })
 }
 
-/// Serves until `stop` resolves, then stops accepting and lets what runs finish, for at most `drain`.
+/// How long a connection may do nothing, and how long what runs may go on when the service stops.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A connection is closed when it has not sent a whole request head for so long, also between two requests.
+    pub silence: Duration,
+    /// What runs when the service is told to stop may finish within this.
+    pub drain: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { silence: Duration::from_secs(30), drain: Duration::from_secs(20) }
+    }
+}
+
+/// Serves until `stop` resolves, then stops accepting and lets what runs finish.
 ///
 /// # Errors
-/// When the listener fails.
+/// When the listener fails for good.
 pub async fn serve(
     listener: tokio::net::TcpListener,
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
-    drain: Duration,
+    patience: Patience,
 ) -> std::io::Result<()> {
-    let (stopping, mut stopped) = tokio::sync::watch::channel(false);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
-        stop.await;
-        let _ = stopping.send(true);
-    });
-    let deadline = async {
-        // The channel closes when serving ends by itself; then there is nothing to wait for.
-        if stopped.wait_for(|stopping| *stopping).await.is_ok() {
-            tokio::time::sleep(drain).await;
-            tracing::warn!(seconds = drain.as_secs(), "requests that were still running were cut off");
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        served = serving => served,
-        () = deadline => Ok(()),
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(patience.silence);
+    let connections = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                // One client that has gone again, or no more descriptors for a moment: neither ends the service.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = &mut stop => break,
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(peer))));
+        let connection = connections.watch(server.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // A client that leaves in the middle is no news.
+            let _ = connection.await;
+        });
     }
+    drop(listener);
+    if tokio::time::timeout(patience.drain, connections.shutdown()).await.is_err() {
+        tracing::warn!(seconds = patience.drain.as_secs(), "requests that were still running were cut off");
+    }
+    Ok(())
 }
 
 /// What a request was about, as far as its handler found out. Never a document, a variable or a header.

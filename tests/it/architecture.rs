@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One dependency, one home: the crate, and where it may be named.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("diesel", &["db/", "id.rs", "error.rs", "auth/policy.rs", "vault/envelope.rs"]),
     ("diesel_async", &["db/"]),
     ("diesel_migrations", &["db/migration.rs"]),
@@ -12,6 +12,8 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("async_graphql", &["graphql/", "http/graphql.rs", "dev/demo.rs"]),
     ("axum", &["http/"]),
     ("tower_http", &["http/"]),
+    ("hyper", &["http/mod.rs"]),
+    ("hyper_util", &["http/mod.rs"]),
     ("rust_embed", &["http/graphiql.rs"]),
     ("jsonwebtoken", &["auth/jwt.rs"]),
     ("aes_kw", &["vault/"]),

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use axum::http::Method;
 use patchbay::config::Api;
+use patchbay::http::Patience;
 use serde_json::json;
 
 use crate::harness::{TestApp, fresh_database, shared_database};
@@ -219,12 +220,40 @@ pub fn run_node(script: &str, environment: &[(&str, &str)]) -> (bool, String) {
 
 /// The service on a real port, for clients that are programs. It ends with the test.
 pub async fn listen(app: &TestApp) -> String {
+    listen_with(app, Patience::default()).await
+}
+
+async fn listen_with(app: &TestApp, patience: Patience) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving =
-        patchbay::http::serve(listener, app.router.clone(), std::future::pending(), std::time::Duration::ZERO);
+    let serving = patchbay::http::serve(listener, app.router.clone(), std::future::pending(), patience);
     tokio::spawn(serving);
     format!("http://{address}")
+}
+
+/// A connection that says nothing, or never ends its head, is closed; one that calls now and then is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_keeps_silent_is_closed() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let app = TestApp::new();
+    let patience = Patience { silence: std::time::Duration::from_millis(300), ..Patience::default() };
+    let url = listen_with(&app, patience).await;
+    let address = url.trim_start_matches("http://");
+    for head in ["", "GET /livez HTTP/1.1\r\nhost: x\r\n"] {
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(std::time::Duration::from_secs(20), connection.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "{head:?}");
+    }
+    let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+    for _ in 0..6 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        connection.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 1024];
+        let length = connection.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+    }
 }
 
 /// 61 of 61: 13 MUST, 23 SHOULD, 25 MAY.

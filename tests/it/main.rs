@@ -10,6 +10,7 @@ mod harness;
 mod architecture;
 mod limits;
 mod policy;
+mod round_trips;
 mod schema;
 mod secrets;
 mod tenancy;

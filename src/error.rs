@@ -61,8 +61,20 @@ pub enum Code {
     NameTaken,
     /// The object has changed since it was read.
     VersionConflict,
+    /// The same idempotency key was used with other arguments.
+    IdempotencyKeyReused,
+    /// The first request with this idempotency key is still running.
+    IdempotencyInProgress,
+    /// A limit of the organization or of the request is reached.
+    LimitExceeded,
     /// The object is in a state that does not allow this.
     InvalidState,
+    /// Visible, but not the caller's to do this with.
+    PermissionDenied,
+    /// The last owner of an organization cannot go.
+    LastOwner,
+    /// The object is still in use.
+    InUse,
 }
 
 /// The part of a rejection that differs from code to code.
@@ -84,6 +96,13 @@ pub enum Detail {
         /// What the caller gave.
         expected: i32,
         /// What the object has.
+        current: i32,
+    },
+    /// A limit, and what would have been.
+    Limit {
+        /// The most there may be.
+        limit: i32,
+        /// How many there are, or would be.
         current: i32,
     },
     /// The object that has the name already.

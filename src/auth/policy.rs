@@ -1,7 +1,8 @@
 //! Who may do what: the one table.
 //!
-//! A person's role decides; an API key needs the scope *and* a creator whose role would allow it. Which rows an action
-//! reaches is not decided here but in `db::configuration`: one's own, or the organization's for people from admin up.
+//! A person's role decides; an API key needs the scope *and* a creator whose current role would allow it. Which
+//! configurations an action reaches is not decided here but in `db::configuration`: one's own, what was granted, and the
+//! organization's for people from admin up. `tests/it/policy.rs` prints the table and holds the API to it.
 
 use std::fmt;
 
@@ -69,25 +70,37 @@ pub enum Scope {
     ConfigurationsRead,
     /// Create, change and delete configurations.
     ConfigurationsWrite,
+    /// Test connections.
+    ConfigurationsTest,
     /// Set and remove credentials. There is no scope that reads them.
     CredentialsWrite,
     /// Read the catalogue.
     ConnectorsRead,
+    /// Define custom connectors.
+    ConnectorsWrite,
     /// Read who belongs to the organization.
     MembersRead,
     /// Read API keys, never their secrets.
     ApiKeysRead,
+    /// Read the audit log.
+    AuditRead,
+    /// Read which encryption keys are in use, never the keys.
+    EncryptionRead,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::ConfigurationsRead,
         Self::ConfigurationsWrite,
+        Self::ConfigurationsTest,
         Self::CredentialsWrite,
         Self::ConnectorsRead,
+        Self::ConnectorsWrite,
         Self::MembersRead,
         Self::ApiKeysRead,
+        Self::AuditRead,
+        Self::EncryptionRead,
     ];
 
     /// The name, as stored and as shown.
@@ -95,10 +108,14 @@ impl Scope {
         match self {
             Self::ConfigurationsRead => "configurations_read",
             Self::ConfigurationsWrite => "configurations_write",
+            Self::ConfigurationsTest => "configurations_test",
             Self::CredentialsWrite => "credentials_write",
             Self::ConnectorsRead => "connectors_read",
+            Self::ConnectorsWrite => "connectors_write",
             Self::MembersRead => "members_read",
             Self::ApiKeysRead => "api_keys_read",
+            Self::AuditRead => "audit_read",
+            Self::EncryptionRead => "encryption_read",
         }
     }
 
@@ -108,37 +125,6 @@ impl Scope {
     }
 }
 
-/// What a transaction is for. Nothing reaches the database without one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Learn who is calling.
-    ViewerRead,
-    /// Read the organization's name.
-    OrganizationRead,
-    /// Read who belongs to the organization.
-    MemberRead,
-    /// Read the catalogue of connectors.
-    ConnectorRead,
-    /// Read configurations.
-    ConfigurationRead,
-    /// Create a configuration.
-    ConfigurationCreate,
-    /// Change a configuration.
-    ConfigurationUpdate,
-    /// Delete a configuration and destroy its credentials.
-    ConfigurationDelete,
-    /// Record what a connection test found.
-    ConfigurationTest,
-    /// Set or remove credentials.
-    CredentialWrite,
-    /// Read API keys.
-    ApiKeyRead,
-    /// Create an API key.
-    ApiKeyCreate,
-    /// End an API key.
-    ApiKeyRevoke,
-}
-
 /// What an action asks of an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRule {
@@ -146,72 +132,99 @@ pub enum KeyRule {
     Always,
     /// A key with this scope may.
     With(Scope),
+    /// A key may do it to itself, and to no other.
+    Itself,
     /// For people only.
     Never,
 }
 
-impl Action {
-    /// Every action.
-    pub const ALL: [Self; 13] = [
-        Self::ViewerRead,
-        Self::OrganizationRead,
-        Self::MemberRead,
-        Self::ConnectorRead,
-        Self::ConfigurationRead,
-        Self::ConfigurationCreate,
-        Self::ConfigurationUpdate,
-        Self::ConfigurationDelete,
-        Self::ConfigurationTest,
-        Self::CredentialWrite,
-        Self::ApiKeyRead,
-        Self::ApiKeyCreate,
-        Self::ApiKeyRevoke,
-    ];
+use KeyRule::{Always, Itself, Never, With};
+use Role::{Admin, Member, Owner, Viewer};
+use Scope::{
+    ApiKeysRead, AuditRead, ConfigurationsRead, ConfigurationsTest, ConfigurationsWrite, ConnectorsRead,
+    ConnectorsWrite, CredentialsWrite, EncryptionRead, MembersRead,
+};
 
-    /// The lowest role, and what it asks of an API key. This is the policy.
-    pub fn rule(self) -> (Role, KeyRule) {
-        match self {
-            Self::ViewerRead | Self::OrganizationRead => (Role::Viewer, KeyRule::Always),
-            Self::MemberRead => (Role::Member, KeyRule::With(Scope::MembersRead)),
-            Self::ConnectorRead => (Role::Viewer, KeyRule::With(Scope::ConnectorsRead)),
-            Self::ConfigurationRead => (Role::Viewer, KeyRule::With(Scope::ConfigurationsRead)),
-            Self::ConfigurationCreate | Self::ConfigurationUpdate | Self::ConfigurationDelete => {
-                (Role::Member, KeyRule::With(Scope::ConfigurationsWrite))
+/// The table: each action with its name in the audit log and in messages, what it is, the lowest role, and what it asks
+/// of an API key.
+macro_rules! actions {
+    ($($action:ident $name:literal $what:literal $role:ident $key:expr;)*) => {
+        /// What a transaction is for. Nothing reaches the database without one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Action {
+            $(#[doc = concat!($what, ".")] $action,)*
+        }
+
+        impl Action {
+            /// Every action.
+            pub const ALL: &'static [Self] = &[$(Self::$action),*];
+
+            /// The lowest role, and what it asks of an API key.
+            pub fn rule(self) -> (Role, KeyRule) {
+                match self {
+                    $(Self::$action => ($role, $key),)*
+                }
             }
-            Self::CredentialWrite => (Role::Member, KeyRule::With(Scope::CredentialsWrite)),
-            Self::ConfigurationTest => (Role::Member, KeyRule::Never),
-            Self::ApiKeyRead => (Role::Admin, KeyRule::With(Scope::ApiKeysRead)),
-            Self::ApiKeyCreate | Self::ApiKeyRevoke => (Role::Admin, KeyRule::Never),
-        }
-    }
 
-    /// The name in the audit log and in messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ViewerRead => "viewer.read",
-            Self::OrganizationRead => "organization.read",
-            Self::MemberRead => "member.read",
-            Self::ConnectorRead => "personal_connector.read",
-            Self::ConfigurationRead => "personal_connector_configuration.read",
-            Self::ConfigurationCreate => "personal_connector_configuration.create",
-            Self::ConfigurationUpdate => "personal_connector_configuration.update",
-            Self::ConfigurationDelete => "personal_connector_configuration.delete",
-            Self::ConfigurationTest => "personal_connector_configuration.test",
-            Self::CredentialWrite => "credential.write",
-            Self::ApiKeyRead => "api_key.read",
-            Self::ApiKeyCreate => "api_key.create",
-            Self::ApiKeyRevoke => "api_key.revoke",
-        }
-    }
+            /// The name in the audit log and in messages.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$action => $name,)*
+                }
+            }
 
+            /// What it is, for people who do not program.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$action => $what,)*
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    ViewerRead "viewer.read" "Learn who is calling" Viewer Always;
+    ViewerTokensRevoke "viewer.revoke_tokens" "End one's own tokens" Viewer Never;
+    OrganizationRead "organization.read" "Read the organization's name" Viewer Always;
+    OrganizationUpdate "organization.update" "Rename the organization" Admin Never;
+    OrganizationPolicyUpdate "organization.update_policy" "Loosen or tighten what keys may be" Owner Never;
+    MemberRead "member.read" "Read who belongs to the organization" Member With(MembersRead);
+    MemberAdd "member.add" "Add a person" Admin Never;
+    MemberSetRole "member.set_role" "Change a person's role" Admin Never;
+    MemberRemove "member.remove" "Remove a person" Admin Never;
+    OwnerChange "member.change_owner" "Make, change or remove an owner" Owner Never;
+    ConnectorRead "personal_connector.read" "Read the catalogue of connectors" Viewer With(ConnectorsRead);
+    ConnectorCreate "personal_connector.create" "Define a custom connector" Admin With(ConnectorsWrite);
+    ConnectorUpdate "personal_connector.update" "Change a custom connector" Admin With(ConnectorsWrite);
+    ConnectorDelete "personal_connector.delete" "Delete a custom connector" Admin With(ConnectorsWrite);
+    ConfigurationRead "personal_connector_configuration.read" "Read configurations" Viewer With(ConfigurationsRead);
+    ConfigurationCreate "personal_connector_configuration.create" "Create a configuration" Member With(ConfigurationsWrite);
+    ConfigurationUpdate "personal_connector_configuration.update" "Change a configuration" Member With(ConfigurationsWrite);
+    ConfigurationDelete "personal_connector_configuration.delete" "Delete a configuration and its credentials" Member With(ConfigurationsWrite);
+    ConfigurationTest "personal_connector_configuration.test" "Test a connection" Member With(ConfigurationsTest);
+    CredentialWrite "credential.write" "Set or remove credentials" Member With(CredentialsWrite);
+    GrantCreate "grant.create" "Give others access to a configuration" Member With(ConfigurationsWrite);
+    GrantRevoke "grant.revoke" "Take access to a configuration back" Member With(ConfigurationsWrite);
+    ApiKeyRead "api_key.read" "Read API keys" Admin With(ApiKeysRead);
+    ApiKeyCreate "api_key.create" "Create an API key" Admin Never;
+    ApiKeyUpdate "api_key.update" "Change an API key" Admin Never;
+    ApiKeyRotate "api_key.rotate" "Give an API key a new secret" Admin Itself;
+    ApiKeyRevoke "api_key.revoke" "End an API key" Admin Never;
+    AuditRead "audit_log.read" "Read the audit log" Admin With(AuditRead);
+    EncryptionRead "encryption.read" "Read which encryption keys are in use" Admin With(EncryptionRead);
+}
+
+impl Action {
     /// What a caller who may not would need, for the message.
     pub fn requirement(self) -> String {
         let (role, key) = self.rule();
         let role = role.as_str();
         match key {
-            KeyRule::Always => format!("role {role}"),
-            KeyRule::With(scope) => format!("role {role} and, for an API key, scope {}", scope.as_str()),
-            KeyRule::Never => format!("a person with role {role}"),
+            Always => format!("role {role}"),
+            With(scope) => format!("role {role} and, for an API key, scope {}", scope.as_str()),
+            Itself => format!("a person with role {role}, or the API key itself"),
+            Never => format!("a person with role {role}"),
         }
     }
 }

@@ -34,14 +34,22 @@ pub enum ApiKeyScope {
     ConfigurationsRead,
     /// Create, change and delete configurations.
     ConfigurationsWrite,
+    /// Test connections.
+    ConfigurationsTest,
     /// Set and remove credentials. There is no scope that reads them.
     CredentialsWrite,
     /// Read the catalog.
     ConnectorsRead,
+    /// Define custom connectors.
+    ConnectorsWrite,
     /// Read who belongs to the organization.
     MembersRead,
     /// Read API keys, never their secrets.
     ApiKeysRead,
+    /// Read the audit log.
+    AuditRead,
+    /// Read which encryption keys are in use, never the keys.
+    EncryptionRead,
 }
 
 /// A key for scripts. The secret is shown once, when the key is created.

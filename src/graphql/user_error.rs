@@ -25,8 +25,20 @@ pub enum UserErrorCode {
     NameTaken,
     /// `expectedVersion` is not the current version. Read again, merge, retry.
     VersionConflict,
+    /// The same idempotency key was used with different arguments.
+    IdempotencyKeyReused,
+    /// The first request with this idempotency key is still running. Retry after a moment.
+    IdempotencyInProgress,
+    /// A limit of the organization or of the request is reached.
+    LimitExceeded,
     /// The object is in a state that does not allow this.
     InvalidState,
+    /// The object is visible, but the caller may not do this with it: only its owner, or an admin, may.
+    PermissionDenied,
+    /// The last owner of an organization cannot be removed or demoted.
+    LastOwner,
+    /// The object is still in use.
+    InUse,
 }
 
 /// An expected failure of a mutation: something the caller can correct. Unexpected failures, missing authentication and
@@ -51,6 +63,8 @@ pub enum UserError {
     Version(VersionConflictError),
     /// Who has the name.
     Name(NameTakenError),
+    /// How much there may be.
+    Limit(LimitExceededError),
 }
 
 /// An error with nothing more to say than code, message and field.
@@ -109,6 +123,21 @@ pub struct NameTakenError {
     existing_id: ID,
 }
 
+/// There would be more than there may be.
+#[derive(SimpleObject, Debug)]
+pub struct LimitExceededError {
+    /// Always LIMIT_EXCEEDED.
+    code: UserErrorCode,
+    /// A sentence for people. May change at any time.
+    message: String,
+    /// Path of the argument at fault.
+    field: Option<Vec<String>>,
+    /// The most there may be.
+    limit: i32,
+    /// How many there are, or would be.
+    current: i32,
+}
+
 impl From<Rejection> for UserError {
     fn from(Rejection { code, message, field, detail }: Rejection) -> Self {
         let code = UserErrorCode::from(code);
@@ -125,6 +154,9 @@ impl From<Rejection> for UserError {
                 expected_version: expected,
                 current_version: current,
             }),
+            Detail::Limit { limit, current } => {
+                Self::Limit(LimitExceededError { code, message, field, limit, current })
+            }
             Detail::NameTaken { existing_id } => {
                 Self::Name(NameTakenError { code, message, field, existing_id: ID(existing_id) })
             }
@@ -141,7 +173,7 @@ impl ConfigurationSchemaError {
                 let (instance_path, schema_path, keyword) = <(String, String, String)>::default();
                 Self { code, message, field, instance_path, schema_path, keyword }
             }
-            UserError::Version(_) | UserError::Name(_) => {
+            UserError::Version(_) | UserError::Name(_) | UserError::Limit(_) => {
                 unreachable!("a configuration alone has no version and no name")
             }
         }

@@ -14,7 +14,7 @@ use crate::harness::{JWT_SECRET, TestApp, github, subject};
 fn the_policy_reads_like_this() {
     let mut table =
         format!("{:<44}{:<8}{:<8}{:<8}{:<8}{}\n", "action", "viewer", "member", "admin", "owner", "API key");
-    for action in Action::ALL {
+    for action in Action::ALL.iter().copied() {
         let (lowest, key) = action.rule();
         let _ = write!(table, "{:<44}", action.as_str());
         for role in Role::ALL {
@@ -23,6 +23,7 @@ fn the_policy_reads_like_this() {
         let key = match key {
             KeyRule::Always => "any".to_owned(),
             KeyRule::With(scope) => format!("with {}", scope.as_str()),
+            KeyRule::Itself => "itself only".to_owned(),
             KeyRule::Never => "never".to_owned(),
         };
         let _ = writeln!(table, "{key}");
@@ -69,7 +70,7 @@ async fn the_api_does_as_the_policy_says() {
         callers.push((acme.api_key(&[scope]).await, Role::Owner, Some(scope)));
     }
     for (name, document) in OPERATIONS {
-        let action = Action::ALL.into_iter().find(|action| action.as_str() == name).unwrap();
+        let action = Action::ALL.iter().copied().find(|action| action.as_str() == name).unwrap();
         let (lowest, key) = action.rule();
         for (client, role, scope) in &callers {
             let allowed = match scope {

@@ -555,8 +555,8 @@ async fn an_abandoned_request_leaves_nothing_behind() {
     let orphans = lines(
         &database,
         "SELECT name AS line FROM configurations c WHERE NOT EXISTS (
-           SELECT FROM audit_log a WHERE a.organization_id = c.organization_id AND a.action = 'personal_connector_configuration.create'
-             AND a.created_at = c.created_at)",
+           SELECT FROM audit_log a WHERE a.organization_id = c.organization_id AND a.action = 'personal_connector_configuration.created'
+             AND a.created_at BETWEEN c.created_at AND c.created_at + interval '10 s')",
     )
     .await;
     assert_eq!(orphans, Vec::<String>::new());
@@ -582,14 +582,14 @@ async fn every_write_leaves_one_audit_row() {
     ] {
         acme.owner.gql(document, json!({"id": id})).await;
     }
-    let actions = lines(&database, "SELECT format('%s %s', action, subject) AS line FROM audit_log ORDER BY id").await;
+    let actions = lines(&database, "SELECT format('%s %s', action, target_id) AS line FROM audit_log ORDER BY sequence").await;
     let id = id.as_str().unwrap();
     let expected = [
-        "personal_connector_configuration.create",
-        "personal_connector_configuration.update",
-        "credential.write",
-        "credential.write",
-        "personal_connector_configuration.delete",
+        "personal_connector_configuration.created",
+        "personal_connector_configuration.updated",
+        "credential.written",
+        "credential.written",
+        "personal_connector_configuration.deleted",
     ];
     assert_eq!(actions, expected.map(|action| format!("{action} {id}")));
 }

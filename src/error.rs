@@ -167,6 +167,8 @@ impl From<diesel::result::Error> for Error {
             diesel::result::Error::DatabaseError(Kind::Unknown, information)
                 if [
                     "canceling statement due to statement timeout",
+                    "canceling statement due to lock timeout",
+                    "deadlock detected",
                     "terminating connection due to administrator command",
                     "the database system is",
                 ]

@@ -334,6 +334,13 @@ pub struct Head {
     pub pruned_hash: Vec<u8>,
 }
 
+impl Head {
+    /// Where nothing was recorded yet.
+    pub fn empty() -> Self {
+        Self { sequence: 0, hash: vec![0; 32], pruned_sequence: 0, pruned_hash: vec![0; 32] }
+    }
+}
+
 /// The organization's chain, if anything was ever recorded.
 pub async fn head(tx: &SystemTx, organization: OrganizationId) -> Result<Option<Head>> {
     Ok(audit_heads::table

@@ -78,6 +78,15 @@ pub async fn list_of_user(tx: &SystemTx, user: UserId) -> Result<Vec<Organizatio
         .await?)
 }
 
+/// All organizations, by slug.
+pub async fn list(tx: &SystemTx) -> Result<Vec<Organization>> {
+    Ok(organizations::table
+        .order(organizations::slug.asc())
+        .select(Organization::as_select())
+        .load(&mut tx.conn())
+        .await?)
+}
+
 /// The organization of that id or slug.
 pub async fn find_by_name(tx: &SystemTx, id_or_slug: &str) -> Result<Option<Organization>> {
     let mut query = organizations::table.select(Organization::as_select()).into_boxed();

@@ -164,19 +164,21 @@ fn not_found() -> Error {
     Rejection::not_found(&["id"], "member").into()
 }
 
-/// The membership, locked, if the caller may touch it: owners are for owners.
-async fn lock(tx: &OrgTx, id: &ID) -> crate::error::Result<Member> {
+/// The membership, locked, if the caller may touch it: owners are for owners. The owners are locked before, always in the
+/// same order: two of them who demote each other neither wait for each other nor both go.
+async fn lock(tx: &OrgTx, id: &ID) -> crate::error::Result<(Member, Vec<MemberId>)> {
     let id = id.parse::<MemberId>().map_err(|_| not_found())?;
+    let owners = db::member::owners_for_update(tx).await?;
     let row = db::member::find_for_update(tx, id).await?.ok_or_else(not_found)?;
     if row.role == Role::Owner {
         tx.caller().require(Action::OwnerChange)?;
     }
-    Ok(row)
+    Ok((row, owners))
 }
 
 /// There must be an owner left when `row` is none any more.
-async fn keep_an_owner(tx: &OrgTx, row: &Member) -> crate::error::Result<()> {
-    if row.role == Role::Owner && db::member::owners_for_update(tx).await?.iter().all(|id| *id == row.id) {
+fn keep_an_owner(row: &Member, owners: &[MemberId]) -> crate::error::Result<()> {
+    if row.role == Role::Owner && owners.iter().all(|id| *id == row.id) {
         let message = "The last owner of an organization cannot go; make somebody else an owner first.";
         return Err(Rejection::new(Code::LastOwner, &["id"], message).into());
     }
@@ -206,14 +208,14 @@ async fn add(app: &App, caller: &Caller, email: &str, role: Role) -> crate::erro
 
 async fn set_role(app: &App, caller: &Caller, id: &ID, role: Role) -> crate::error::Result<OrganizationMemberPayload> {
     let set = app.db.write(caller, Action::MemberSetRole, id, async |tx| {
-        let row = lock(tx, id).await?;
+        let (row, owners) = lock(tx, id).await?;
         if role == row.role {
             return Ok(row);
         }
         if role == Role::Owner {
             caller.require(Action::OwnerChange)?;
         }
-        keep_an_owner(tx, &row).await?;
+        keep_an_owner(&row, &owners)?;
         db::member::set_role(tx, &row, role).await
     });
     Ok(OrganizationMemberPayload { member: Some(set.await?.into()), user_errors: Vec::new() })
@@ -228,8 +230,8 @@ async fn remove(
     let removed = app
         .db
         .write(caller, Action::MemberRemove, id, async |tx| {
-            let row = lock(tx, id).await?;
-            keep_an_owner(tx, &row).await?;
+            let (row, owners) = lock(tx, id).await?;
+            keep_an_owner(&row, &owners)?;
             let heir = transfer_to.map(|heir| heir.parse(&["transferTo"])).transpose()?;
             let transferred = match heir {
                 Some(heir) if heir == Actor::User(row.user_id) => {

@@ -21,7 +21,7 @@ struct Line {
     line: String,
 }
 
-async fn lines(database: &Database, sql: &str) -> Vec<String> {
+pub async fn lines(database: &Database, sql: &str) -> Vec<String> {
     let mut connection = database.owner.connect().await.unwrap();
     let rows: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
     rows.into_iter().map(|row| row.line).collect()
@@ -124,6 +124,7 @@ async fn roles_may_do_few_things() {
     .await;
     insta::assert_snapshot!(roles.join("\n"), @"
     patchbay_app login=f super=f bypass=f inherit=t
+    patchbay_auditor login=f super=f bypass=f inherit=t
     patchbay_service login=t super=f bypass=f inherit=f
     patchbay_system login=f super=f bypass=f inherit=t
     ");
@@ -138,8 +139,10 @@ async fn roles_may_do_few_things() {
         "SELECT format('%-16s %-20s %s', grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)) AS line
          FROM (SELECT DISTINCT grantee::text, table_name::text, privilege_type::text FROM information_schema.role_table_grants
                WHERE grantee LIKE 'patchbay\\_%'
-               UNION SELECT DISTINCT grantee::text, table_name::text, 'UPDATE-of-columns' FROM information_schema.column_privileges
-               WHERE grantee LIKE 'patchbay\\_%' AND privilege_type = 'UPDATE') AS granted
+               UNION SELECT DISTINCT grantee::text, table_name::text, privilege_type || '-of-columns' FROM information_schema.column_privileges c
+               WHERE grantee LIKE 'patchbay\\_%' AND privilege_type IN ('INSERT', 'UPDATE') AND NOT EXISTS (
+                 SELECT FROM information_schema.role_table_grants t
+                 WHERE (t.grantee, t.table_name, t.privilege_type) = (c.grantee, c.table_name, c.privilege_type))) AS granted
          GROUP BY grantee, table_name ORDER BY grantee, table_name",
     )
     .await;
@@ -147,7 +150,7 @@ async fn roles_may_do_few_things() {
     let movable = lines(
         &database,
         "SELECT format('%s may update %s.%s', grantee, table_name, column_name) AS line FROM information_schema.column_privileges
-         WHERE grantee LIKE 'patchbay\\_%' AND privilege_type = 'UPDATE' AND column_name IN ('organization_id', 'id', 'owner_user_id')",
+         WHERE grantee LIKE 'patchbay\\_%' AND privilege_type = 'UPDATE' AND column_name IN ('organization_id', 'id', 'user_id')",
     )
     .await;
     assert_eq!(movable, Vec::<String>::new(), "a row could be moved");
@@ -166,20 +169,36 @@ struct Everything {
     api_key: Value,
     member: Value,
     user: Value,
+    grant: Value,
+    audit_entry: Value,
     cursor: Value,
+    audit_cursor: Value,
 }
+
+/// The idempotency key under which each organization has done something.
+const IDEMPOTENCY_KEY: &str = "the same in both";
 
 async fn everything(app: &TestApp, name: &str) -> Everything {
     let organization = app.organization(name).await;
     let mut input = github(name);
     input["metadata"] = json!({"of": name});
     input["credentials"] = json!({"bearer": {"token": "s3cret"}});
-    let configuration = organization.owner.create(input).await["id"].clone();
+    let made = organization.owner.with("idempotency-key", IDEMPOTENCY_KEY).try_create(input).await;
+    let configuration = made.data("/personalConnectorConfigurationCreate/personalConnectorConfiguration/id").clone();
     organization.api_key(&[Scope::ConfigurationsRead]).await;
+    let granted = organization
+        .owner
+        .gql(
+            "mutation($id: ID!) { personalConnectorConfigurationGrant(id: $id, to: {organization: true}, permission: manage) {
+               grant { id } userErrors { code } } }",
+            json!({"id": configuration}),
+        )
+        .await;
     let answer = organization
         .owner
         .gql(
-            "{ organization { apiKeys { nodes { id } } members { nodes { id userId } } }
+            "{ organization { apiKeys { nodes { id } } members { nodes { id userId } }
+                 auditLog { nodes { id } pageInfo { endCursor } } }
                personalConnectorConfigurations { pageInfo { endCursor } } }",
             json!({}),
         )
@@ -190,7 +209,10 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
         api_key: at("/organization/apiKeys/nodes/0/id"),
         member: at("/organization/members/nodes/0/id"),
         user: at("/organization/members/nodes/0/userId"),
+        grant: granted.data("/personalConnectorConfigurationGrant/grant/id").clone(),
+        audit_entry: at("/organization/auditLog/nodes/0/id"),
         cursor: at("/personalConnectorConfigurations/pageInfo/endCursor"),
+        audit_cursor: at("/organization/auditLog/pageInfo/endCursor"),
         organization,
     }
 }
@@ -198,7 +220,8 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
 /// One case for each field of `Query` and `Mutation`: what it answers about another organization's things. The matrix
 /// fails on a field that has none.
 fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Value)>> {
-    let Everything { organization, configuration, api_key, member, user, cursor } = theirs;
+    let Everything { organization, configuration, api_key, member, user, grant, audit_entry, cursor, audit_cursor } =
+        theirs;
     let gone = |path: &str| json!({"userErrors": [{"code": "NOT_FOUND", "field": [path]}]});
     let mutation = |field: &str, arguments: &str, parameters: &str, variables: Value, payload: Value| {
         (
@@ -208,7 +231,7 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
         )
     };
     let by_id = |field: &str, id: &Value| mutation(field, "id: $id", "$id: ID!", json!({"id": id}), gone("id"));
-    let ids = [configuration, api_key, member, user, &json!(organization.id.to_string())];
+    let ids = [configuration, api_key, member, user, grant, audit_entry, &json!(organization.id.to_string())];
     let mut create = github("theirs");
     create["owner"] = json!({"userId": user});
     let mut create_for_key = github("theirs");
@@ -229,16 +252,39 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
             json!({}),
             Value::Null, // compared below: it must not name the other organization
         )]),
-        ("organization", vec![(
-            "query($name: String) { organization { members(filter: {search: $name}) { totalCount } } }".to_owned(),
-            json!({"name": user}),
-            json!({"organization": {"members": {"totalCount": 0}}}),
-        )]),
+        ("organization", vec![
+            (
+                "query($name: String) { organization { members(filter: {search: $name}) { totalCount } } }".to_owned(),
+                json!({"name": user}),
+                json!({"organization": {"members": {"totalCount": 0}}}),
+            ),
+            (
+                "query($id: ID) { organization { auditLog(filter: {targetId: {eq: $id}}) { totalCount } } }".to_owned(),
+                json!({"id": configuration}),
+                json!({"organization": {"auditLog": {"totalCount": 0}}}),
+            ),
+            (
+                "query($id: ID) { organization { auditLog(filter: {actorId: {eq: $id}}) { totalCount } } }".to_owned(),
+                json!({"id": user}),
+                json!({"organization": {"auditLog": {"totalCount": 0}}}),
+            ),
+            (
+                "query($after: String) { organization { auditLog(after: $after) { totalCount } } }".to_owned(),
+                json!({"after": audit_cursor}),
+                json!("BAD_USER_INPUT at after"),
+            ),
+            (
+                // Their credentials are not counted.
+                "{ organization { encryption { keys { credentialCount } } } }".to_owned(),
+                json!({}),
+                json!({"organization": {"encryption": {"keys": [{"credentialCount": 0}]}}}),
+            ),
+        ]),
         ("node", ids.iter().map(|id| ("query($id: ID!) { node(id: $id) { id } }".to_owned(), json!({"id": id}), json!({"node": null}))).collect()),
         ("nodes", vec![(
             "query($ids: [ID!]!) { nodes(ids: $ids) { id } }".to_owned(),
             json!({"ids": ids}),
-            json!({"nodes": [null, null, null, null, null]}),
+            json!({"nodes": vec![Value::Null; ids.len()]}),
         )]),
         ("personalConnectorConfiguration", vec![(
             "query($id: ID!) { personalConnectorConfiguration(id: $id) { id } }".to_owned(),
@@ -253,6 +299,8 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
             list(json!({"or": [{"enabled": {"eq": true}}, {"enabled": {"eq": false}}]})),
             list(json!({"not": {"id": {"eq": "nothing"}}})),
             list(json!({"ownedByViewer": false})),
+            list(json!({"grantedToViewer": true})),
+            list(json!({"grantedToViewer": false})),
             list(json!({"metadata": {"hasKey": "of"}})),
             (
                 "query($after: String) { personalConnectorConfigurations(after: $after) { totalCount } }".to_owned(),
@@ -319,6 +367,73 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
                 {"code": "REQUIRED", "field": ["input", "name"]}, {"code": "REQUIRED", "field": ["input", "scopes"]}]}}),
         )]),
         ("apiKeyRevoke", vec![by_id("apiKeyRevoke", api_key)]),
+        ("apiKeyRotate", vec![by_id("apiKeyRotate", api_key)]),
+        ("apiKeyUpdate", vec![mutation("apiKeyUpdate", "id: $id, input: {name: \"mine\"}", "$id: ID!", json!({"id": api_key}), gone("id"))]),
+        ("personalConnectorConfigurationGrant", vec![
+            mutation(
+                "personalConnectorConfigurationGrant",
+                "id: $id, to: {organization: true}, permission: use",
+                "$id: ID!",
+                json!({"id": configuration}),
+                gone("id"),
+            ),
+        ]),
+        ("personalConnectorConfigurationRevokeGrant", vec![mutation(
+            "personalConnectorConfigurationRevokeGrant",
+            "id: $id, grantId: $grant",
+            "$id: ID!, $grant: ID!",
+            json!({"id": configuration, "grant": grant}),
+            gone("id"),
+        )]),
+        ("personalConnectorConfigurationsBulkUpdate", vec![
+            (
+                "mutation($ids: [ID!]) { personalConnectorConfigurationsBulkUpdate(selector: {ids: $ids}, patch: {enabled: false}) {
+                   matchedCount changedCount failures { error { code field } } userErrors { code } } }".to_owned(),
+                json!({"ids": [configuration]}),
+                json!({"personalConnectorConfigurationsBulkUpdate": {"matchedCount": 1, "changedCount": 0, "userErrors": [],
+                  "failures": [{"error": {"code": "NOT_FOUND", "field": ["selector", "ids"]}}]}}),
+            ),
+            (
+                "mutation { personalConnectorConfigurationsBulkUpdate(selector: {filter: {}}, patch: {enabled: false}) {
+                   matchedCount changedCount failures { id } } }".to_owned(),
+                json!({}),
+                json!({"personalConnectorConfigurationsBulkUpdate": {"matchedCount": 0, "changedCount": 0, "failures": []}}),
+            ),
+        ]),
+        ("personalConnectorConfigurationsBulkDelete", vec![
+            (
+                "mutation($ids: [ID!]) { personalConnectorConfigurationsBulkDelete(selector: {ids: $ids}) {
+                   matchedCount changedCount failures { error { code field } } userErrors { code } } }".to_owned(),
+                json!({"ids": [configuration]}),
+                json!({"personalConnectorConfigurationsBulkDelete": {"matchedCount": 1, "changedCount": 0, "userErrors": [],
+                  "failures": [{"error": {"code": "NOT_FOUND", "field": ["selector", "ids"]}}]}}),
+            ),
+            (
+                "mutation { personalConnectorConfigurationsBulkDelete(selector: {filter: {}}) {
+                   matchedCount changedCount failures { id } } }".to_owned(),
+                json!({}),
+                json!({"personalConnectorConfigurationsBulkDelete": {"matchedCount": 0, "changedCount": 0, "failures": []}}),
+            ),
+        ]),
+        ("organizationUpdate", vec![(
+            // There is no argument that could name another organization.
+            "mutation { organizationUpdate(name: \"\") { userErrors { code field } } }".to_owned(),
+            json!({}),
+            json!({"organizationUpdate": {"userErrors": [{"code": "REQUIRED", "field": ["name"]}]}}),
+        )]),
+        ("organizationMemberAdd", vec![(
+            "mutation { organizationMemberAdd(email: \"nobody\") { userErrors { code field } } }".to_owned(),
+            json!({}),
+            json!({"organizationMemberAdd": {"userErrors": [{"code": "INVALID", "field": ["email"]}]}}),
+        )]),
+        ("organizationMemberSetRole", vec![mutation(
+            "organizationMemberSetRole",
+            "id: $id, role: viewer",
+            "$id: ID!",
+            json!({"id": member}),
+            gone("id"),
+        )]),
+        ("organizationMemberRemove", vec![by_id("organizationMemberRemove", member)]),
     ])
 }
 
@@ -413,9 +528,18 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             globex.organization.id.uuid()
         );
         connection.batch_execute(&begin).await.unwrap();
-        for table in
-            ["organizations", "members", "api_keys", "configurations", "credentials", "organization_keys", "audit_log"]
-        {
+        for table in [
+            "organizations",
+            "members",
+            "api_keys",
+            "configurations",
+            "credentials",
+            "organization_keys",
+            "audit_log",
+            "audit_heads",
+            "grants",
+            "idempotency_keys",
+        ] {
             let column = if table == "organizations" { "id" } else { "organization_id" };
             let sql = format!("SELECT DISTINCT {column}::text AS line FROM {table}");
             let seen: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
@@ -429,6 +553,10 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             "UPDATE configurations SET name = name || '!'",
             "DELETE FROM credentials",
             "UPDATE api_keys SET revoked_at = now()",
+            "UPDATE members SET role = 'owner'",
+            "DELETE FROM members",
+            "DELETE FROM grants",
+            "DELETE FROM idempotency_keys",
         ] {
             let sql = format!("{statement} WHERE organization_id = '{}'", acme.organization.id.uuid());
             assert_eq!(diesel::sql_query(sql).execute(&mut connection).await.unwrap(), 0, "{statement}");
@@ -463,7 +591,23 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
                 "credentials_configuration_id_fkey",
             ),
             ("UPDATE configurations SET organization_id = gen_random_uuid()".to_owned(), "permission denied"),
-            ("UPDATE members SET role = 'owner'".to_owned(), "permission denied"),
+            ("UPDATE members SET user_id = gen_random_uuid()".to_owned(), "permission denied"),
+            ("UPDATE audit_heads SET pruned_sequence = 1".to_owned(), "permission denied"),
+            (
+                format!(
+                    "INSERT INTO grants (id, configuration_id, permission) VALUES (gen_random_uuid(), '{}', 'use')",
+                    uuid(&acme.configuration)
+                ),
+                "grants_configuration_id_fkey",
+            ),
+            (
+                format!(
+                    "INSERT INTO grants (id, configuration_id, user_id, permission)
+                     SELECT gen_random_uuid(), id, '{}', 'use' FROM configurations",
+                    uuid(&acme.user)
+                ),
+                "grants_user_id_fkey",
+            ),
             ("DELETE FROM audit_log".to_owned(), "permission denied"),
             ("UPDATE audit_log SET action = 'nothing'".to_owned(), "permission denied"),
             ("TRUNCATE configurations CASCADE".to_owned(), "permission denied"),
@@ -582,7 +726,8 @@ async fn every_write_leaves_one_audit_row() {
     ] {
         acme.owner.gql(document, json!({"id": id})).await;
     }
-    let actions = lines(&database, "SELECT format('%s %s', action, target_id) AS line FROM audit_log ORDER BY sequence").await;
+    let actions =
+        lines(&database, "SELECT format('%s %s', action, target_id) AS line FROM audit_log ORDER BY sequence").await;
     let id = id.as_str().unwrap();
     let expected = [
         "personal_connector_configuration.created",

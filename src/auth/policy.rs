@@ -244,8 +244,8 @@ impl Action {
 
     /// Whether attempts are recorded as well as what was done: those on credentials, keys, members and grants.
     pub fn is_guarded(self) -> bool {
-        let noun = self.as_str().split('.').next();
-        matches!(noun, Some("credential" | "api_key" | "member" | "grant")) && !self.as_str().ends_with(".read")
+        let (noun, verb) = self.as_str().split_once('.').unwrap_or_default();
+        matches!(noun, "credential" | "api_key" | "member" | "grant") && verb != "read"
     }
 
     /// What a caller who may not would need, for the message.

@@ -182,25 +182,22 @@ pub async fn rotate(tx: &OrgTx, id: ApiKeyId, new: &NewSecret<'_>) -> Result<Api
         api_keys::version.eq(api_keys::version + 1),
     );
     let key = api_keys::table::of(tx).filter(api_keys::id.eq(id));
-    let row = match new.previous_valid_until {
-        Some(end) => {
-            let previous = (
-                api_keys::previous_hash.eq(api_keys::hash.nullable()),
-                api_keys::previous_pepper_id.eq(api_keys::pepper_id.nullable()),
-                api_keys::previous_valid_until.eq(end),
-            );
-            diesel::update(key).set((set, previous)).returning(ApiKey::as_returning()).get_result(&mut tx.conn()).await
-        }
-        None => {
-            let previous = (
-                api_keys::previous_hash.eq(None::<Vec<u8>>),
-                api_keys::previous_pepper_id.eq(None::<String>),
-                api_keys::previous_valid_until.eq(None::<DateTime<Utc>>),
-            );
-            diesel::update(key).set((set, previous)).returning(ApiKey::as_returning()).get_result(&mut tx.conn()).await
-        }
-    };
-    Ok(row?)
+    if let Some(end) = new.previous_valid_until {
+        let previous = (
+            api_keys::previous_hash.eq(api_keys::hash.nullable()),
+            api_keys::previous_pepper_id.eq(api_keys::pepper_id.nullable()),
+            api_keys::previous_valid_until.eq(end),
+        );
+        let update = diesel::update(key).set((set, previous)).returning(ApiKey::as_returning());
+        return Ok(update.get_result(&mut tx.conn()).await?);
+    }
+    let previous = (
+        api_keys::previous_hash.eq(None::<Vec<u8>>),
+        api_keys::previous_pepper_id.eq(None::<String>),
+        api_keys::previous_valid_until.eq(None::<DateTime<Utc>>),
+    );
+    let update = diesel::update(key).set((set, previous)).returning(ApiKey::as_returning());
+    Ok(update.get_result(&mut tx.conn()).await?)
 }
 
 /// Ends every key that `user` made and that has not ended: the person leaves.

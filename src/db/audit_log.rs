@@ -213,11 +213,11 @@ pub(super) async fn append(
             ip_address: provenance.and_then(|from| from.address).map(|address| address.to_string()),
             user_agent: provenance.and_then(|from| from.user_agent.clone()),
             created_at: now,
-            previous_hash: previous,
+            previous_hash: previous.clone(),
             hash: Vec::new(),
         };
         row.hash = row.expected_hash().to_vec();
-        previous = row.hash.clone();
+        previous.clone_from(&row.hash);
         rows.push(row);
     }
     let head = async {

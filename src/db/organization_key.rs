@@ -73,6 +73,7 @@ pub struct KeyUse {
 
 /// The organization's keys, oldest first, and how much each seals.
 pub async fn list_with_counts(tx: &OrgTx) -> Result<Vec<KeyUse>> {
+    type Key = (i32, KeyState, DateTime<Utc>);
     let keys = organization_keys::table::of(tx)
         .order(organization_keys::version.asc())
         .select((organization_keys::version, organization_keys::state, organization_keys::created_at))
@@ -81,7 +82,7 @@ pub async fn list_with_counts(tx: &OrgTx) -> Result<Vec<KeyUse>> {
         .group_by(credentials::organization_key_version)
         .select((credentials::organization_key_version, diesel::dsl::count_star()))
         .load(&mut tx.conn());
-    let (keys, counts): (Vec<(i32, KeyState, DateTime<Utc>)>, Vec<(i32, i64)>) = try_join(keys, counts).await?;
+    let (keys, counts): (Vec<Key>, Vec<(i32, i64)>) = try_join(keys, counts).await?;
     Ok(keys
         .into_iter()
         .map(|(version, state, created_at)| {

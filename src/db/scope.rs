@@ -190,7 +190,7 @@ impl Db {
             return;
         }
         // What was given may be anything: an id is short.
-        let short: String = on.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+        let short: String = on.chars().filter(char::is_ascii_graphic).take(64).collect();
         let target = if short.is_empty() { caller.organization().to_string() } else { short };
         let event = Event { action: None, target, changes: Vec::new() };
         let recorded = async {

@@ -60,7 +60,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
-            members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            members.sort_by_key(|(name, _)| *name);
             out.push(b'{');
             for (name, member) in members {
                 out.extend_from_slice(name.as_bytes());

@@ -47,7 +47,7 @@ pub struct Mutation(
     configuration::mutation::ConfigurationMutation,
     configuration::grant::GrantMutation,
     configuration::bulk::BulkMutation,
-    api_key::ApiKeyMutation,
+    api_key::mutation::ApiKeyMutation,
     organization::OrganizationMutation,
     member::MemberMutation,
 );

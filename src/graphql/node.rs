@@ -25,7 +25,6 @@ const MAX_NODES: usize = 100;
 /// An object with a globally unique id. Ids are prefixed strings (pconf_…, pcon_…, org_…, user_…, mem_…, key_…,
 /// grant_…, aud_…): the prefix names the type, so `node(id:)` needs no further encoding. Treat the rest as opaque.
 #[derive(Interface, Clone)]
-#[expect(clippy::large_enum_variant, reason = "at most a hundred live for a moment")]
 #[graphql(field(name = "id", ty = "ID", desc = "The prefix names the type; treat the rest as opaque."))]
 pub enum Node {
     /// `pconf_…`

@@ -191,15 +191,15 @@ async fn a_key_is_for_its_networks() {
     for (address, status) in
         [("192.0.2.1", 200), ("::ffff:192.0.2.1", 200), ("192.0.3.1", 401), ("2001:db8::1", 200), ("2001:db8::2", 401)]
     {
-        assert_eq!(key.from_address(address).gql(WHO, json!({})).await.status, status, "{address}");
+        assert_eq!(key.at_address(address).gql(WHO, json!({})).await.status, status, "{address}");
     }
     assert_eq!(key.gql(WHO, json!({})).await.status, 401, "from nowhere");
     // Nobody is believed about the address but proxies that are trusted.
-    let forged = key.from_address("198.51.100.1").with("x-forwarded-for", "192.0.2.1");
+    let forged = key.at_address("198.51.100.1").with("x-forwarded-for", "192.0.2.1");
     assert_eq!(forged.gql(WHO, json!({})).await.status, 401);
     let api = patchbay::config::Api { trusted_proxies: vec!["198.51.100.0/24".parse().unwrap()], ..TestApp::api() };
     let behind = TestApp::on(&crate::harness::shared_database(), api);
-    let proxied = behind.anonymous().with("x-api-key", &secret).from_address("198.51.100.1");
+    let proxied = behind.anonymous().with("x-api-key", &secret).at_address("198.51.100.1");
     assert_eq!(proxied.with("x-forwarded-for", "203.0.113.9, 192.0.2.1").gql(WHO, json!({})).await.status, 200);
     assert_eq!(proxied.with("x-forwarded-for", "192.0.2.1, 203.0.113.9").gql(WHO, json!({})).await.status, 401);
 

@@ -21,7 +21,7 @@ async fn an_entry_says_who_did_what_to_what_and_from_where() {
     let mia = acme
         .person(Role::Member)
         .await
-        .from_address("192.0.2.7")
+        .at_address("192.0.2.7")
         .with("user-agent", "curl/8")
         .with("x-request-id", "req-1");
     let mut input = github("one");

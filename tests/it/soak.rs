@@ -66,7 +66,9 @@ async fn assert_whole(app: &TestApp, database: &Database) {
             .await
             .unwrap();
         let mut chain = patchbay::db::audit_log::Chain::begin(&head);
-        rows.iter().for_each(|row| chain.follow(row));
+        for row in &rows {
+            chain.follow(row);
+        }
         assert_eq!(chain.end(&head), Vec::<String>::new());
     }
 }

@@ -649,26 +649,132 @@ fn uuid(id: &Value) -> uuid::Uuid {
     }
 }
 
-/// Another organization's object answers what an unknown one answers, byte for byte but for the id and the request id.
+/// Where a caller may write an id: arguments of `Query` and `Mutation`, and fields of inputs. A new one needs a case above.
+const IDS: [&str; 28] = [
+    "Query.apiKey(id)",
+    "Query.node(id)",
+    "Query.nodes(ids)",
+    "Query.personalConnector(id)",
+    "Query.personalConnectorConfiguration(id)",
+    "Query.validateConfiguration(personalConnectorId)",
+    "Mutation.apiKeyRevoke(id)",
+    "Mutation.apiKeyRotate(id)",
+    "Mutation.apiKeyUpdate(id)",
+    "Mutation.organizationMemberRemove(id)",
+    "Mutation.organizationMemberSetRole(id)",
+    "Mutation.personalConnectorConfigurationClearCredentials(id)",
+    "Mutation.personalConnectorConfigurationDelete(id)",
+    "Mutation.personalConnectorConfigurationDisable(id)",
+    "Mutation.personalConnectorConfigurationEnable(id)",
+    "Mutation.personalConnectorConfigurationGrant(id)",
+    "Mutation.personalConnectorConfigurationRevokeGrant(grantId)",
+    "Mutation.personalConnectorConfigurationRevokeGrant(id)",
+    "Mutation.personalConnectorConfigurationRotateCredentials(id)",
+    "Mutation.personalConnectorConfigurationUpdate(id)",
+    "ConfigurationOwnerInput.apiKeyId",
+    "ConfigurationOwnerInput.userId",
+    "GranteeInput.apiKeyId",
+    "GranteeInput.userId",
+    "IDComparator.eq/in/neq/nin",
+    "NullableIDComparator.eq/in/neq/nin",
+    "PersonalConnectorConfigurationCreateInput.personalConnectorId",
+    "PersonalConnectorConfigurationSelector.ids",
+];
+
+#[test]
+fn every_place_for_an_id_is_known() {
+    let schema = document();
+    let mut found = BTreeSet::new();
+    for definition in types(&schema) {
+        let name = &definition.name.node;
+        match &definition.kind {
+            TypeKind::Object(object) if ["Query", "Mutation"].contains(&name.as_str()) => {
+                for field in &object.fields {
+                    for argument in &field.node.arguments {
+                        if argument.node.ty.node.to_string().replace(['[', ']', '!'], "") == "ID" {
+                            found.insert(format!("{name}.{}({})", field.node.name.node, argument.node.name.node));
+                        }
+                    }
+                }
+            }
+            TypeKind::InputObject(input) => {
+                for field in &input.fields {
+                    if field.node.ty.node.to_string().replace(['[', ']', '!'], "") == "ID" {
+                        let field = if name.ends_with("Comparator") { "eq/in/neq/nin" } else { &field.node.name.node };
+                        found.insert(format!("{name}.{field}"));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let known: BTreeSet<_> = IDS.into_iter().map(str::to_owned).collect();
+    assert_eq!(found, known);
+}
+
+/// Every id in `value` that is one of `ids`, replaced by one that nobody has.
+fn unknown(value: &Value, ids: &[&Value]) -> Value {
+    match value {
+        Value::String(id) if ids.contains(&value) => {
+            let (prefix, _) = id.split_once('_').unwrap();
+            json!(format!("{prefix}_01m00000000000000000000000"))
+        }
+        Value::Array(items) => items.iter().map(|item| unknown(item, ids)).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| (name.clone(), unknown(member, ids)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
+/// Another organization's object answers what an unknown one answers, byte for byte but for the id itself: every case of
+/// the matrix that names an id, with its messages.
 #[tokio::test]
 async fn not_yours_looks_like_not_there() {
     let app = TestApp::new();
     let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
-    let unknown = json!("pconf_01m00000000000000000000000");
-    for document in [
-        "query($id: ID!) { node(id: $id) { id } }",
-        "query($id: ID!) { personalConnectorConfiguration(id: $id) { id name } }",
-        "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { deletedId userErrors { code message field } } }",
-        "mutation($id: ID!) { personalConnectorConfigurationUpdate(id: $id, input: {name: \"x\"}, expectedVersion: 1) { userErrors { code message field } } }",
-        "mutation($id: ID!) { personalConnectorConfigurationRotateCredentials(id: $id, credentials: {basic: {username: \"a\", password: \"b\"}}) { userErrors { code message field } } }",
-    ] {
-        let mut answers = Vec::new();
-        for id in [&acme.configuration, &unknown] {
-            let answer = globex.organization.owner.with("x-request-id", "same").gql(document, json!({"id": id})).await;
-            answers.push((answer.status, answer.text));
+    let attacker = globex.organization.person(patchbay::auth::policy::Role::Owner).await.with("x-request-id", "same");
+    let own = json!(acme.organization.id.to_string());
+    let ids = [&acme.configuration, &acme.api_key, &acme.member, &acme.user, &acme.grant, &acme.audit_entry, &own];
+    let mut compared = 0;
+    let mut more = vec![
+        (
+            "mutation($id: ID!, $to: GranteeInput!) { personalConnectorConfigurationGrant(id: $id, to: $to, permission: use) { userErrors { code field } } }".to_owned(),
+            json!({"id": globex.configuration, "to": {"userId": acme.user}}),
+        ),
+        (
+            "mutation($id: ID!, $to: GranteeInput!) { personalConnectorConfigurationGrant(id: $id, to: $to, permission: use) { userErrors { code field } } }".to_owned(),
+            json!({"id": globex.configuration, "to": {"apiKeyId": acme.api_key}}),
+        ),
+        (
+            "mutation($id: ID!, $grant: ID!) { personalConnectorConfigurationRevokeGrant(id: $id, grantId: $grant) { userErrors { code field } } }".to_owned(),
+            json!({"id": globex.configuration, "grant": acme.grant}),
+        ),
+        (
+            "mutation($id: ID!, $to: ConfigurationOwnerInput) { organizationMemberRemove(id: $id, transferTo: $to) { userErrors { code field } } }".to_owned(),
+            json!({"id": globex.member, "to": {"userId": acme.user}}),
+        ),
+    ];
+    more.extend(cases(&acme).into_values().flatten().map(|(document, variables, _)| (document, variables)));
+    for (document, variables) in more {
+        let without = unknown(&variables, &ids);
+        if without == variables {
+            continue;
         }
-        assert_eq!(answers[0], answers[1], "{document}");
+        compared += 1;
+        let document = document.replace("code field", "code message field");
+        let theirs = attacker.gql(&document, variables.clone()).await;
+        let nobodys = attacker.gql(&document, without).await;
+        let mut text = theirs.text.clone();
+        for id in ids {
+            let id = id.as_str().unwrap();
+            text = text.replace(id, &format!("{}_01m00000000000000000000000", id.split_once('_').unwrap().0));
+        }
+        assert_eq!((theirs.status, text), (nobodys.status, nobodys.text), "{document} {variables}");
     }
+    assert!(compared >= 30, "{compared}");
 }
 
 /// A request that is dropped half-way leaves nothing behind on the pooled connection: no transaction, no organization.

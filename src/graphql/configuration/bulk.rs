@@ -32,7 +32,7 @@ pub enum PersonalConnectorConfigurationSelector {
     /// These, at most 100.
     Ids(Vec<ID>),
     /// All that match.
-    Filter(ConfigurationFilterInput),
+    Filter(Box<ConfigurationFilterInput>),
 }
 
 /// What to change of each.
@@ -192,7 +192,7 @@ async fn update(
             match changes(&row, access, &patch) {
                 Ok(changes) if changes == ConfigurationChanges::default() => {}
                 Ok(changes) => changed.push((row, changes)),
-                Err(rejection) => failures.push((row.id.to_string(), rejection)),
+                Err(rejection) => failures.push((row.id.to_string(), *rejection)),
             }
         }
         let outcome = Outcome { matched, changed: changed.len(), failures, dry_run: bulk.dry_run };
@@ -212,15 +212,15 @@ fn changes(
     row: &Configuration,
     access: Access,
     patch: &PersonalConnectorConfigurationBulkPatch,
-) -> Result<ConfigurationChanges, Rejection> {
+) -> Result<ConfigurationChanges, Box<Rejection>> {
     if !access.may_update() {
-        return Err(not_permitted(&[]));
+        return Err(Box::new(not_permitted(&[])));
     }
     let metadata = patch.metadata_patch.as_ref().map(|patch| patched(row.metadata.as_ref(), patch));
     if let Some(rejection) =
         metadata.as_ref().and_then(|pairs| rules::check_metadata(pairs, &["patch", "metadataPatch"]))
     {
-        return Err(rejection);
+        return Err(Box::new(rejection));
     }
     let none = Value::Object(serde_json::Map::new());
     Ok(ConfigurationChanges {

@@ -33,7 +33,7 @@ impl Client {
     }
 
     /// The same, from that address.
-    pub fn from_address(&self, address: &str) -> Self {
+    pub fn at_address(&self, address: &str) -> Self {
         let mut client = self.clone();
         client.peer = Some(SocketAddr::new(address.parse().unwrap(), 4711));
         client

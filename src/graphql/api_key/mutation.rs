@@ -1,32 +1,26 @@
-//! API keys.
+//! Mutations of API keys.
 
-use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object};
 use std::net::IpAddr;
 
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object};
 use chrono::{Days, TimeDelta, Utc};
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 
-use super::comparator::{BooleanComparator, NullableDateTimeComparator, StringComparator};
-use super::connection::{CursorScope, PageArguments, connection};
-use super::context::{Nullable, RequestContext as _, Result};
-use super::idempotency::once;
-use super::loader::Relations;
-use super::organization::User;
-use super::scalar::DateTime;
-use super::user_error::{answer, payload};
+use super::{ApiKey, ApiKeyScope};
 use crate::app::App;
-use crate::auth::api_key::{PlainKey, display_prefix};
+use crate::auth::api_key::PlainKey;
 use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::{Action, Scope};
 use crate::connector::configuration::check_name;
-use crate::db;
-use crate::db::OrgTx;
-use crate::db::api_key::{ApiKeyChanges, Condition, NewApiKey, NewSecret};
-use crate::db::filter::Filter;
+use crate::db::api_key::{ApiKeyChanges, NewApiKey, NewSecret};
 use crate::db::idempotency_key::{self, Once};
-use crate::error::{Code, Detail, Error, Rejection};
+use crate::db::{self, OrgTx};
+use crate::error::{Code, Detail, Error, Rejection, Result};
+use crate::graphql::context::{Nullable, RequestContext as _};
+use crate::graphql::idempotency::once;
+use crate::graphql::scalar::DateTime;
+use crate::graphql::user_error::{answer, payload};
 use crate::id::ApiKeyId;
 
 const DEFAULT_DAYS: u64 = 90;
@@ -34,141 +28,6 @@ const MAX_DAYS: u64 = 365;
 const MAX_NETWORKS: usize = 20;
 /// The longest time for which two secrets of a key work, in seconds.
 const MAX_OVERLAP: i32 = 7 * 24 * 60 * 60;
-
-/// What an API key may do.
-#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
-#[graphql(rename_items = "snake_case", remote = "Scope")]
-pub enum ApiKeyScope {
-    /// Read configurations.
-    ConfigurationsRead,
-    /// Create, change and delete configurations.
-    ConfigurationsWrite,
-    /// Test connections.
-    ConfigurationsTest,
-    /// Set and remove credentials. There is no scope that reads them.
-    CredentialsWrite,
-    /// Read the catalog.
-    ConnectorsRead,
-    /// Define custom connectors.
-    ConnectorsWrite,
-    /// Read who belongs to the organization.
-    MembersRead,
-    /// Read API keys, never their secrets.
-    ApiKeysRead,
-    /// Read the audit log.
-    AuditRead,
-    /// Read which encryption keys are in use, never the keys.
-    EncryptionRead,
-}
-
-/// A key for scripts. The secret is shown once, when the key is created or rotated.
-#[derive(Clone)]
-pub struct ApiKey(db::api_key::ApiKey);
-
-impl From<db::api_key::ApiKey> for ApiKey {
-    fn from(row: db::api_key::ApiKey) -> Self {
-        Self(row)
-    }
-}
-
-/// A key for scripts. The secret is shown once, when the key is created or rotated.
-#[Object]
-impl ApiKey {
-    /// `key_…`
-    pub(super) async fn id(&self) -> ID {
-        self.0.id.into()
-    }
-
-    /// Always `api_key`.
-    async fn object(&self) -> &str {
-        "api_key"
-    }
-
-    /// For people.
-    async fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// First characters of the secret, enough to tell keys apart, e.g. `pbk_3f9aK2`.
-    async fn prefix(&self) -> String {
-        display_prefix(&self.0.key_id)
-    }
-
-    /// What it may do, as far as the current role of the person who made it allows.
-    async fn scopes(&self) -> Vec<ApiKeyScope> {
-        self.0.scopes.iter().flatten().map(|scope| ApiKeyScope::from(*scope)).collect()
-    }
-
-    /// Networks (CIDR) that it may be used from; empty: from everywhere.
-    async fn allowed_networks(&self) -> Vec<&str> {
-        self.0.allowed_networks.iter().flatten().map(String::as_str).collect()
-    }
-
-    /// When it was last used, to the minute; null when it never was.
-    async fn last_used_at(&self) -> Option<DateTime> {
-        self.0.last_used_at.map(DateTime)
-    }
-
-    /// While set and in the future, the secret before the last rotation still works.
-    async fn previous_secret_valid_until(&self) -> Option<DateTime> {
-        self.0.previous_valid_until.map(DateTime)
-    }
-
-    /// Who made it.
-    async fn created_by_user_id(&self) -> Option<ID> {
-        Some(self.0.created_by_user_id.into())
-    }
-
-    /// The person who made it. Null for a caller who may not read members.
-    async fn created_by(&self, ctx: &Context<'_>) -> Nullable<Option<User>> {
-        let caller = ctx.caller();
-        if !caller.may(Action::MemberRead) && caller.actor() != Actor::User(self.0.created_by_user_id) {
-            return None;
-        }
-        let loader = ctx.data_unchecked::<DataLoader<Relations>>();
-        Some(loader.load_one(self.0.created_by_user_id).await.map(|row| row.map(User::from)))
-    }
-
-    /// When it was created.
-    async fn created_at(&self) -> DateTime {
-        DateTime(self.0.created_at)
-    }
-
-    /// When it ends by itself.
-    async fn expires_at(&self) -> Option<DateTime> {
-        self.0.expires_at.map(DateTime)
-    }
-
-    /// When somebody ended it.
-    async fn revoked_at(&self) -> Option<DateTime> {
-        self.0.revoked_at.map(DateTime)
-    }
-
-    /// Whether it works now: neither revoked nor expired.
-    async fn active(&self, ctx: &Context<'_>) -> bool {
-        self.0.revoked_at.is_none() && self.0.expires_at.is_none_or(|end| end > ctx.app().clock.now())
-    }
-
-    /// Grows by one with each change.
-    async fn version(&self) -> i32 {
-        self.0.version
-    }
-}
-
-connection!(ApiKeyConnection, ApiKeyEdge, ApiKey);
-
-/// Filter for API keys. Fields are combined with AND.
-#[derive(InputObject, Clone, Debug, Default)]
-pub struct ApiKeyFilter {
-    /// Whether it works now.
-    active: Option<BooleanComparator>,
-    /// Its name.
-    name: Option<StringComparator>,
-    /// When it was last used.
-    last_used_at: Option<NullableDateTimeComparator>,
-    /// When it ends by itself.
-    expires_at: Option<NullableDateTimeComparator>,
-}
 
 /// What to create.
 #[derive(InputObject)]
@@ -223,44 +82,6 @@ payload!(
     }
 );
 
-/// A page of the organization's keys.
-pub async fn list(
-    ctx: &Context<'_>,
-    filter: Option<ApiKeyFilter>,
-    arguments: &PageArguments,
-) -> Result<ApiKeyConnection> {
-    let (app, caller) = (ctx.app(), ctx.caller());
-    let scope = CursorScope::new(ctx, "apiKeys", &filter);
-    let page = scope.page(arguments)?;
-    let ApiKeyFilter { active, name, last_used_at, expires_at } = filter.unwrap_or_default();
-    let now = app.clock.now();
-    let mut conditions = Vec::new();
-    conditions.extend(active.iter().flat_map(|active| active.conditions(|| Condition::ActiveAt(now))));
-    conditions.extend(name.iter().flat_map(|name| name.conditions(Condition::Name)));
-    conditions.extend(expires_at.iter().flat_map(|end| end.conditions(Condition::Expires, Condition::ExpiresAt)));
-    conditions.extend(last_used_at.iter().flat_map(|at| at.conditions(Condition::Used, Condition::LastUsedAt)));
-    let filter = Filter::All(conditions);
-    let page = app.db.read(caller, Action::ApiKeyRead, async |tx| db::api_key::list(tx, &filter, &page).await).await?;
-    Ok(ApiKeyConnection::new(page, &scope, db::api_key::ApiKey::cursor, Into::into))
-}
-
-/// Queries of API keys.
-#[derive(Default)]
-pub struct ApiKeyQuery;
-
-#[Object]
-impl ApiKeyQuery {
-    /// One API key; null if it does not exist. [role admin, scope api_keys_read]
-    async fn api_key(&self, ctx: &Context<'_>, #[graphql(desc = "`key_…`")] id: ID) -> Nullable<Option<ApiKey>> {
-        let id = id.parse::<ApiKeyId>();
-        let read = ctx.app().db.read(ctx.caller(), Action::ApiKeyRead, async |tx| match id {
-            Ok(id) => Ok(db::api_key::find_many(tx, &[id]).await?.pop()),
-            Err(_) => Ok(None),
-        });
-        Some(read.await.map(|row| row.map(ApiKey::from)).map_err(Into::into))
-    }
-}
-
 fn check_scopes(scopes: Vec<ApiKeyScope>, rejections: &mut Vec<Rejection>) -> Vec<Scope> {
     if scopes.is_empty() {
         rejections.push(Rejection::new(Code::Required, &["input", "scopes"], "A key needs at least one scope."));
@@ -281,13 +102,12 @@ fn check_networks(networks: &[String], rejections: &mut Vec<Rejection>) -> Vec<S
     let mut canonical = Vec::new();
     for (index, text) in networks.iter().enumerate() {
         let network = text.parse::<IpNet>().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
-        match network {
-            Ok(network) => canonical.push(network.trunc().to_string()),
-            Err(_) => {
-                let message = "A network is an address or a prefix such as 192.0.2.0/24 or 2001:db8::/32.";
-                let path = ["input", "allowedNetworks", &index.to_string()];
-                rejections.push(Rejection::new(Code::Invalid, &path, message));
-            }
+        if let Ok(network) = network {
+            canonical.push(network.trunc().to_string());
+        } else {
+            let message = "A network is an address or a prefix such as 192.0.2.0/24 or 2001:db8::/32.";
+            let path = ["input", "allowedNetworks", &index.to_string()];
+            rejections.push(Rejection::new(Code::Invalid, &path, message));
         }
     }
     canonical.sort();
@@ -318,7 +138,7 @@ fn check_end(
     end.map(|DateTime(end)| end)
 }
 
-fn reject(rejections: Vec<Rejection>) -> crate::error::Result<()> {
+fn reject(rejections: Vec<Rejection>) -> Result<()> {
     if rejections.is_empty() { Ok(()) } else { Err(Error::Rejected(rejections)) }
 }
 
@@ -326,7 +146,7 @@ fn not_found() -> Error {
     Rejection::not_found(&["id"], "API key").into()
 }
 
-async fn may_never_expire(tx: &OrgTx) -> crate::error::Result<bool> {
+async fn may_never_expire(tx: &OrgTx) -> Result<bool> {
     Ok(db::organization::find(tx).await?.is_some_and(|organization| organization.api_keys_may_never_expire))
 }
 
@@ -335,7 +155,7 @@ async fn create(
     caller: &Caller,
     input: ApiKeyCreateInput,
     once: Option<Once>,
-) -> crate::error::Result<ApiKeyCreatePayload> {
+) -> Result<ApiKeyCreatePayload> {
     let ApiKeyCreateInput { name, scopes, expires_at, allowed_networks } = input;
     let made = app
         .db
@@ -382,7 +202,7 @@ fn shown(key: PlainKey) -> String {
     key.into_secret().expose_secret().to_owned()
 }
 
-fn check_version(expected: Option<i32>, row: &db::api_key::ApiKey) -> crate::error::Result<()> {
+fn check_version(expected: Option<i32>, row: &db::api_key::ApiKey) -> Result<()> {
     match expected {
         Some(expected) if expected != row.version => Err(Rejection {
             detail: Detail::Version { expected, current: row.version },
@@ -397,7 +217,7 @@ fn check_version(expected: Option<i32>, row: &db::api_key::ApiKey) -> crate::err
     }
 }
 
-fn check_not_ended(row: &db::api_key::ApiKey, now: chrono::DateTime<Utc>) -> crate::error::Result<()> {
+fn check_not_ended(row: &db::api_key::ApiKey, now: chrono::DateTime<Utc>) -> Result<()> {
     if row.revoked_at.is_some() {
         return Err(Rejection::new(Code::InvalidState, &["id"], "The API key is revoked.").into());
     }
@@ -413,7 +233,7 @@ async fn update(
     id: &ID,
     input: ApiKeyUpdateInput,
     expected_version: Option<i32>,
-) -> crate::error::Result<ApiKeyUpdatePayload> {
+) -> Result<ApiKeyUpdatePayload> {
     let ApiKeyUpdateInput { name, scopes, expires_at, allowed_networks } = input;
     let row = app
         .db
@@ -440,12 +260,10 @@ async fn update(
                 MaybeUndefined::Null => Some(None),
                 MaybeUndefined::Value(end) => Some(Some(end)),
             };
-            let expires_at = match end {
-                None => None,
-                Some(end) => {
-                    let may_never_expire = may_never_expire(tx).await?;
-                    Some(check_end(end, may_never_expire, app.clock.now(), &mut rejections))
-                }
+            let expires_at = if let Some(end) = end {
+                Some(check_end(end, may_never_expire(tx).await?, app.clock.now(), &mut rejections))
+            } else {
+                None
             };
             let changes = ApiKeyChanges {
                 name: name.take(),
@@ -473,7 +291,7 @@ async fn rotate(
     id: &ID,
     overlap_seconds: i32,
     once: Option<Once>,
-) -> crate::error::Result<ApiKeyRotatePayload> {
+) -> Result<ApiKeyRotatePayload> {
     let rotated = app
         .db
         .write(caller, Action::ApiKeyRotate, id, async |tx| {

@@ -13,7 +13,10 @@ use patchbay::db::audit_log::{self, Chain, Entry};
 use patchbay::db::organization::Organization;
 use patchbay::db::{self, Db};
 use patchbay::dev::postgres::Cluster;
-use serde_json::{Value, json};
+use patchbay::id::{AuditEntryId, OrganizationId};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 
 /// How many rows are read, or deleted, at a time.
 const BATCH: i64 = 1000;
@@ -188,29 +191,51 @@ async fn export(db: &Db, name: &str, mut after: i64) -> Result<()> {
         let Some(last) = rows.last() else { return Ok(()) };
         after = last.sequence;
         for row in &rows {
-            print(&line(row).to_string())?;
+            print(&line(row)?)?;
         }
     }
 }
 
-fn line(row: &Entry) -> Value {
-    json!({
-        "sequence": row.sequence,
-        "id": row.id,
-        "organizationId": row.organization_id,
-        "action": row.action,
-        "actorId": row.actor_id,
-        "actorName": row.actor_name,
-        "targetType": row.target_type,
-        "targetId": row.target_id,
-        "changes": row.changes(),
-        "requestId": row.request_id,
-        "ipAddress": row.ip_address,
-        "userAgent": row.user_agent,
-        "createdAt": row.created_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
-        "previousHash": HEXLOWER.encode(&row.previous_hash),
-        "hash": HEXLOWER.encode(&row.hash),
-    })
+/// An entry as it is exported. `changes` is in the very characters that its hash covers.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    sequence: i64,
+    id: AuditEntryId,
+    organization_id: OrganizationId,
+    action: &'a str,
+    actor_id: Option<&'a str>,
+    actor_name: Option<&'a str>,
+    target_type: &'a str,
+    target_id: &'a str,
+    changes: Box<RawValue>,
+    request_id: Option<&'a str>,
+    ip_address: Option<&'a str>,
+    user_agent: Option<&'a str>,
+    created_at: String,
+    previous_hash: String,
+    hash: String,
+}
+
+fn line(row: &Entry) -> Result<String> {
+    let line = Line {
+        sequence: row.sequence,
+        id: row.id,
+        organization_id: row.organization_id,
+        action: &row.action,
+        actor_id: row.actor_id.as_deref(),
+        actor_name: row.actor_name.as_deref(),
+        target_type: &row.target_type,
+        target_id: &row.target_id,
+        changes: RawValue::from_string(row.changes.clone()).with_context(|| format!("the changes of {}", row.id))?,
+        request_id: row.request_id.as_deref(),
+        ip_address: row.ip_address.as_deref(),
+        user_agent: row.user_agent.as_deref(),
+        created_at: row.created_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+        previous_hash: HEXLOWER.encode(&row.previous_hash),
+        hash: HEXLOWER.encode(&row.hash),
+    };
+    Ok(serde_json::to_string(&line)?)
 }
 
 async fn prune(db: &Db, wanted: Option<&str>, cutoff: DateTime<Utc>) -> Result<()> {

@@ -1,11 +1,16 @@
 //! What many do at once, what is cut off half-way, and what is killed under it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
 use patchbay::auth::policy::Role;
+use patchbay::db::migration::{self, Direction};
+use patchbay::dev::postgres::Cluster;
 use serde_json::json;
 
+use crate::harness::process::signal;
 use crate::harness::{Client, Database, TestApp, fresh_database, github, server};
 use crate::tenancy::lines;
 
@@ -144,53 +149,109 @@ async fn ten_thousand_requests_cut_off_leave_nothing_behind() {
     }
 }
 
-/// 1,000 requests while the connections are killed under them, again and again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_requests_with_the_database_killed_under_them() {
-    let database = fresh_database().await;
-    let app = TestApp::on(&database, TestApp::api());
-    let (acme, globex) = (app.organization("Acme").await, app.organization("Globex").await);
-    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let killer = {
-        let (done, name) = (done.clone(), database.name.clone());
-        tokio::spawn(async move {
-            let mut admin = server().with_database("postgres").connect().await.unwrap();
-            let kill = format!(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = 'patchbay_service'"
-            );
-            let mut kills = 0;
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                admin.batch_execute(&kill).await.unwrap();
-                kills += 1;
-                tokio::time::sleep(Duration::from_millis(7)).await;
-            }
-            kills
-        })
-    };
+/// Sends requests of both organizations, 1,000 or more, until `enough`.
+async fn load(acme: &Client, globex: &Client, enough: &(impl Fn() -> bool + Clone + Send + Sync + 'static)) -> u64 {
     let workers: Vec<_> = (0..4_u64)
         .map(|worker| {
-            let clients = [("Acme", acme.owner.clone()), ("Globex", globex.owner.clone())];
+            let clients = [("Acme", acme.clone()), ("Globex", globex.clone())];
+            let enough = enough.clone();
             tokio::spawn(async move {
                 let mut random = Random(0xda94_2042_e4dd_58b5 ^ (worker + 1));
-                for step in 0..250 {
+                let mut sent = 0;
+                while sent < 250 || !enough() {
                     let (name, client) = &clients[usize::try_from(random.below(2)).unwrap()];
-                    one_request(client, name, worker * 100_000 + step).await.unwrap();
+                    one_request(client, name, worker * 100_000 + sent).await.unwrap();
+                    sent += 1;
                 }
+                sent
             })
         })
         .collect();
+    let mut sent = 0;
     for worker in workers {
-        worker.await.unwrap();
+        sent += worker.await.unwrap();
     }
-    done.store(true, std::sync::atomic::Ordering::Relaxed);
-    assert!(killer.await.unwrap() > 10);
-    // The pool recovers by itself.
-    for (name, client) in [("Acme", &acme.owner), ("Globex", &globex.owner)].into_iter().cycle().take(20) {
+    sent
+}
+
+/// The pool recovers by itself; nothing is stuck; a commit whose answer was lost has happened, whole, or has not.
+async fn assert_recovered(app: &TestApp, database: &Database, acme: &Client, globex: &Client) {
+    // A connection that was cut a moment ago is found out by the next one who uses it.
+    for _ in 0..20 {
+        if acme.gql("{ viewer { role } }", json!({})).await.code() != "SERVICE_UNAVAILABLE" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for (name, client) in [("Acme", acme), ("Globex", globex)].into_iter().cycle().take(20) {
         assert_eq!(client.gql("{ organization { name } }", json!({})).await.data("/organization/name"), name);
     }
-    assert_at_rest(&database).await;
-    // A commit whose answer was lost has happened, whole, or has not.
-    assert_whole(&app, &database).await;
+    assert_at_rest(database).await;
+    assert_whole(app, database).await;
+}
+
+/// 1,000 requests while the connections are cut under them, again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_requests_with_the_connections_cut_under_them() {
+    let database = fresh_database().await;
+    let app = TestApp::on(&database, TestApp::api());
+    let (acme, globex) = (app.organization("Acme").await.owner, app.organization("Globex").await.owner);
+    let cuts = Arc::new(AtomicU32::new(0));
+    let cutter = {
+        let (cuts, name) = (cuts.clone(), database.name.clone());
+        tokio::spawn(async move {
+            let mut admin = server().with_database("postgres").connect().await.unwrap();
+            let cut = format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = 'patchbay_service'"
+            );
+            loop {
+                admin.batch_execute(&cut).await.unwrap();
+                cuts.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(7)).await;
+            }
+        })
+    };
+    load(&acme, &globex, &move || cuts.load(Ordering::Relaxed) > 10).await;
+    cutter.abort();
+    assert!(cutter.await.is_err_and(|ended| ended.is_cancelled()));
+    assert_recovered(&app, &database, &acme, &globex).await;
+}
+
+/// More than 1,000 requests while the whole server is killed under them, three times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_requests_with_the_server_killed_under_them() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let cluster = Cluster::start(home.path(), &[]).unwrap();
+    migration::create_database(&cluster.owner()).await.unwrap();
+    migration::migrate(&cluster.owner(), Direction::Up).await.unwrap();
+    migration::create_service_login(&cluster.owner(), "patchbay_service").await.unwrap();
+    let owner = cluster.owner();
+    let database = Database { name: "patchbay".to_owned(), service: owner.with_user("patchbay_service"), owner };
+    let app = TestApp::on(&database, TestApp::api());
+    let (acme, globex) = (app.organization("Acme").await.owner, app.organization("Globex").await.owner);
+    let kills = Arc::new(AtomicU32::new(0));
+    let killer = {
+        let (kills, folder, owner) = (kills.clone(), home.path().to_owned(), database.owner.clone());
+        tokio::spawn(async move {
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                let pid = std::fs::read_to_string(folder.join("postgres/data/postmaster.pid")).unwrap();
+                signal(pid.lines().next().unwrap().parse().unwrap(), "KILL");
+                // It is started again by whoever keeps it.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                while owner.connect().await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                kills.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    let sent = load(&acme, &globex, &move || kills.load(Ordering::Relaxed) == 3).await;
+    assert!(sent >= 1000);
+    killer.await.unwrap();
+    assert_recovered(&app, &database, &acme, &globex).await;
+    cluster.stop();
 }
 
 /// 50 writers on one configuration, each reading, adding and writing with `expectedVersion`: none is lost.

@@ -11,7 +11,7 @@ use crate::auth::policy::Action;
 use crate::connector::configuration as rules;
 use crate::connector::credentials::Credentials;
 use crate::connector::{Connector, catalog};
-use crate::db::audit_log::Change;
+use crate::db::audit_log::{Change, REDACTED};
 use crate::db::configuration::{Access, Configuration, ConfigurationChanges, NewConfiguration, Owner, WithCredential};
 use crate::db::idempotency_key::{self, Once};
 use crate::db::{self, OrgTx};
@@ -311,7 +311,7 @@ async fn create(
                 None => None,
                 Some(credentials) => {
                     credentials.store(tx, &app.vault, connector, &row).await?;
-                    tx.changed(row.id, vec![Change::secret("credentials")]);
+                    tx.changed(row.id, vec![Change::new("credentials", (), REDACTED)]);
                     db::credential::find(tx, row.id).await?
                 }
             };

@@ -219,7 +219,7 @@ async fn run_dev(arguments: DevArguments) -> Result<()> {
 
 async fn run_serve(arguments: ServeArguments) -> Result<()> {
     let source = Source::process(arguments.config.as_deref());
-    let Config { database, connections, root_key, issuer, address, api, log } =
+    let Config { database, connections, root_key, issuers, address, api, log } =
         source.serve(arguments.address.listen, arguments.address.port)?;
     start_log(&log);
     if database.is_readable_on_the_way() {
@@ -234,7 +234,8 @@ async fn run_serve(arguments: ServeArguments) -> Result<()> {
     let db = Db::new(&database, connections);
     let vault = Vault::new(root_key);
     check_database(&db, &vault, &database).await?;
-    let app = App::new(db, vault, Verifier::new(vec![issuer]), Clock::System, api);
+    let app = App::new(db, vault, Verifier::new(issuers), Clock::System, api);
+    app.authenticator.warm();
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "ready");
     serve(app, listener, stop).await
 }

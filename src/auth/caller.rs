@@ -21,20 +21,23 @@ pub struct Caller {
     actor: Actor,
     role: Role,
     scopes: Vec<Scope>,
-    may_switch: bool,
+    reach: Option<Vec<OrganizationId>>,
+    issuer: String,
     request_id: String,
 }
 
 impl Caller {
+    /// `reach` are the organizations that the token is good for; `None` when it is good for every membership.
     pub(super) fn user(
         organization: OrganizationId,
         user: UserId,
         role: Role,
-        may_switch: bool,
+        reach: Option<Vec<OrganizationId>>,
+        issuer: &str,
         request_id: &str,
     ) -> Self {
-        let request_id = request_id.to_owned();
-        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), may_switch, request_id }
+        let (issuer, request_id) = (issuer.to_owned(), request_id.to_owned());
+        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), reach, issuer, request_id }
     }
 
     /// `role` is the current role of the person who made the key: a key never outranks its creator.
@@ -45,8 +48,8 @@ impl Caller {
         scopes: Vec<Scope>,
         request_id: &str,
     ) -> Self {
-        let request_id = request_id.to_owned();
-        Self { organization, actor: Actor::ApiKey(key), role, scopes, may_switch: false, request_id }
+        let (reach, request_id) = (Some(vec![organization]), request_id.to_owned());
+        Self { organization, actor: Actor::ApiKey(key), role, scopes, reach, issuer: String::new(), request_id }
     }
 
     /// The organization that the request is for. It comes with the credential, never from an argument.
@@ -69,9 +72,14 @@ impl Caller {
         &self.scopes
     }
 
-    /// Whether the caller may choose among several organizations with `X-Organization-Id`.
-    pub fn may_switch(&self) -> bool {
-        self.may_switch
+    /// Whether the caller may choose `organization` with `X-Organization-Id`, as a member of it.
+    pub fn may_switch_to(&self, organization: OrganizationId) -> bool {
+        self.reach.as_ref().is_none_or(|reach| reach.contains(&organization))
+    }
+
+    /// Who issued the person's token; empty for API keys.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// The request, as in the log and in the answer.

@@ -282,6 +282,17 @@ impl Source {
         }
     }
 
+    /// The root key.
+    pub fn root_key(&mut self) -> Option<RootKey> {
+        match RootKey::parse(self.secret("PATCHBAY_ROOT_KEY")?.expose_secret()) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.problems.push(format!("PATCHBAY_ROOT_KEY {error}"));
+                None
+            }
+        }
+    }
+
     /// The most connections to the database.
     pub fn connections(&mut self) -> usize {
         let connections = self.parsed("PATCHBAY_DATABASE_CONNECTIONS", 10, "a number");
@@ -350,13 +361,7 @@ impl Source {
     pub fn serve(mut self, listen: Option<IpAddr>, port: Option<u16>) -> Result<Config, Problems> {
         let log = self.log(true);
         let database = self.database();
-        let root_key = self.secret("PATCHBAY_ROOT_KEY").and_then(|text| match RootKey::parse(text.expose_secret()) {
-            Ok(key) => Some(key),
-            Err(error) => {
-                self.problems.push(format!("PATCHBAY_ROOT_KEY {error}"));
-                None
-            }
-        });
+        let root_key = self.root_key();
         let issuers = self.issuers();
         let connections = self.connections();
         let address = self.address(listen, port);

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod command;
+
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -60,6 +62,15 @@ enum Command {
     ///
     /// Prints the token and nothing else to standard output. The person and the membership are made if they are not there.
     Token(TokenArguments),
+    /// Make, list, link and delete organizations
+    ///
+    /// In the database of DATABASE_URL, with PATCHBAY_ROOT_KEY where a key is needed; without DATABASE_URL in that of the
+    /// development service.
+    Organization(command::organization::OrganizationArguments),
+    /// End tokens before their time
+    ///
+    /// Holds at once, on every instance of the service: each request asks.
+    Revoke(command::revoke::RevokeArguments),
     /// Make and look at encryption keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -153,6 +164,14 @@ fn main() -> ExitCode {
             Command::Migrate(arguments) => run_migrate(arguments).await,
             Command::Schema => Ok(print(&graphql::print())?),
             Command::Token(arguments) => run_token(arguments).await,
+            Command::Organization(arguments) => {
+                start_log(&Log { filter: "warn".to_owned(), json: false });
+                command::organization::run(arguments).await
+            }
+            Command::Revoke(arguments) => {
+                start_log(&Log { filter: "warn".to_owned(), json: false });
+                command::revoke::run(arguments).await
+            }
             Command::Key(KeyCommand::Generate { out }) => run_key_generate(out),
         }
     });

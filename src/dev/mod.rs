@@ -190,23 +190,22 @@ pub struct Borrowed {
     /// How to reach it, as the owner of the tables.
     pub database: db::Settings,
     /// What wraps the organizations' keys.
-    pub root_key: RootKey,
+    pub root_key: Option<RootKey>,
     cluster: Option<(Cluster, Lock)>,
 }
 
 impl Borrowed {
-    /// Finds the database in `data_dir`, or the one that `source` names; starts it when no service runs.
+    /// Finds the database in `data_dir`; starts it when no service runs.
     ///
     /// # Errors
     /// When there is no development service in the directory, or its database does not start.
-    pub fn take(data_dir: &Path, source: &mut Source) -> Result<Self> {
+    pub fn take(data_dir: &Path) -> Result<Self> {
         if !data_dir.join("root.key").exists() {
             bail!("there is no DATABASE_URL, and no development service in {}: run `patchbay dev` first", data_dir.display());
         }
         let data_dir = DataDir::open(data_dir)?;
-        let root_key = data_dir.root_key()?;
-        let given = source.has_database().then(|| source.database()).flatten();
-        if let Some(database) = given.or_else(|| Cluster::running(&data_dir.path)) {
+        let root_key = Some(data_dir.root_key()?);
+        if let Some(database) = Cluster::running(&data_dir.path) {
             return Ok(Self { database, root_key, cluster: None });
         }
         let lock = data_dir.lock()?;

@@ -32,8 +32,9 @@ fn the_policy_reads_like_this() {
 }
 
 /// What each document answers when it is allowed, and which action it is.
-const OPERATIONS: [(&str, &str); 10] = [
+const OPERATIONS: [(&str, &str); 11] = [
     ("viewer.read", "{ viewer { role scopes } }"),
+    ("viewer.revoke_tokens", "mutation { viewerTokensRevoke(tokenId: \"one\") { userErrors { code } } }"),
     ("organization.read", "{ organization { name } }"),
     ("member.read", "{ organization { members { totalCount } } }"),
     ("personal_connector.read", "{ personalConnectors { totalCount } }"),

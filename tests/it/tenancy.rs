@@ -21,14 +21,14 @@ struct Line {
     line: String,
 }
 
-async fn lines(database: &Database, sql: &str) -> Vec<String> {
+pub async fn lines(database: &Database, sql: &str) -> Vec<String> {
     let mut connection = database.owner.connect().await.unwrap();
     let rows: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
     rows.into_iter().map(|row| row.line).collect()
 }
 
 /// Tables that belong to no single organization, and why their policies differ.
-const GLOBAL: [&str; 2] = ["users", "identities"];
+const GLOBAL: [&str; 5] = ["users", "identities", "organization_claims", "organization_tombstones", "revoked_tokens"];
 
 /// Every table is behind row-level security that nobody escapes, begins its keys with the organization, and refers to
 /// other tables of the organization with it.
@@ -319,6 +319,12 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
                 {"code": "REQUIRED", "field": ["input", "name"]}, {"code": "REQUIRED", "field": ["input", "scopes"]}]}}),
         )]),
         ("apiKeyRevoke", vec![by_id("apiKeyRevoke", api_key)]),
+        ("viewerTokensRevoke", vec![(
+            // There is no argument that could name somebody else; the token is one of the caller's own, or nobody's.
+            "mutation { viewerTokensRevoke(tokenId: \"theirs\") { revokedBefore userErrors { code field } } }".to_owned(),
+            json!({}),
+            json!({"viewerTokensRevoke": {"revokedBefore": null, "userErrors": []}}),
+        )]),
     ])
 }
 
@@ -433,6 +439,8 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             let sql = format!("{statement} WHERE organization_id = '{}'", acme.organization.id.uuid());
             assert_eq!(diesel::sql_query(sql).execute(&mut connection).await.unwrap(), 0, "{statement}");
         }
+        let theirs = format!("UPDATE users SET tokens_valid_from = now() WHERE id = '{}'", uuid(&acme.user));
+        assert_eq!(diesel::sql_query(theirs).execute(&mut connection).await.unwrap(), 0);
         connection.batch_execute("COMMIT").await.unwrap();
 
         // Nothing is written under another organization's name, nothing points at another organization's row, and the
@@ -468,6 +476,19 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             ("UPDATE audit_log SET action = 'nothing'".to_owned(), "permission denied"),
             ("TRUNCATE configurations CASCADE".to_owned(), "permission denied"),
             ("SELECT * FROM identities".to_owned(), "permission denied"),
+            ("SELECT * FROM organization_claims".to_owned(), "permission denied"),
+            ("SELECT * FROM organization_tombstones".to_owned(), "permission denied"),
+            ("SELECT * FROM revoked_tokens".to_owned(), "permission denied"),
+            ("DELETE FROM revoked_tokens".to_owned(), "permission denied"),
+            ("UPDATE users SET email = 'a@b'".to_owned(), "permission denied"),
+            (
+                format!("INSERT INTO revoked_tokens VALUES ('issuer', 'id', '{}', now())", uuid(&acme.user)),
+                "row-level security",
+            ),
+            (
+                "INSERT INTO revoked_tokens VALUES ('issuer', 'id', '00000000-0000-0000-0000-000000000000', now())".to_owned(),
+                "row-level security",
+            ),
         ];
         for (statement, reason) in refused {
             connection.batch_execute(&begin).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod client;
 mod database;
+pub mod issuer;
 pub mod process;
 
 use std::collections::HashMap;

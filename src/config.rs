@@ -333,7 +333,8 @@ impl Source {
     fn shorthand_issuer(&mut self) -> Option<Issuer> {
         let issuer = self.get("PATCHBAY_JWT_ISSUER");
         if issuer.is_none() {
-            let message = "PATCHBAY_JWT_ISSUER is missing: `iss` of the tokens that are believed (or [[issuers]] in the file)";
+            let message =
+                "PATCHBAY_JWT_ISSUER is missing: `iss` of the tokens that are believed (or [[issuers]] in the file)";
             self.problems.push(message.to_owned());
         }
         let audience = self.get("PATCHBAY_JWT_AUDIENCE").unwrap_or_else(|| "patchbay".to_owned());
@@ -367,15 +368,9 @@ impl Source {
         let address = self.address(listen, port);
         let api = self.api(Api::default());
         match (database, root_key, self.problems.is_empty()) {
-            (Some(database), Some(root_key), true) => Ok(Config {
-                database,
-                connections,
-                root_key,
-                issuers,
-                address,
-                api,
-                log,
-            }),
+            (Some(database), Some(root_key), true) => {
+                Ok(Config { database, connections, root_key, issuers, address, api, log })
+            }
             _ => Err(Problems(self.problems)),
         }
     }

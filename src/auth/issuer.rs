@@ -121,9 +121,9 @@ impl Issuer {
             Keys::Published(set) => return set.find(algorithm, id, now).await,
             Keys::Fixed(keys) => keys,
         };
-        let mut fitting = keys.iter().filter(|key| {
-            key.algorithm == algorithm && (id.is_none() || key.id.is_none() || key.id.as_deref() == id)
-        });
+        let mut fitting = keys
+            .iter()
+            .filter(|key| key.algorithm == algorithm && (id.is_none() || key.id.is_none() || key.id.as_deref() == id));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Some(key.clone()),
             _ => None,
@@ -163,7 +163,8 @@ impl Issuer {
     pub(super) fn email(&self, claims: &Map<String, Value>) -> Option<String> {
         let email = claims.get(self.email_claim.as_ref()?)?.as_str()?;
         let verified = claims.get("email_verified") == Some(&Value::Bool(true));
-        let plausible = (3..=320).contains(&email.chars().count()) && email.contains('@') && !email.contains(char::is_control);
+        let plausible =
+            (3..=320).contains(&email.chars().count()) && email.contains('@') && !email.contains(char::is_control);
         (verified && plausible).then(|| email.to_owned())
     }
 }

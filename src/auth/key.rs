@@ -116,6 +116,10 @@ impl Key {
     pub fn from_pem(pem: &str, algorithm: Option<Algorithm>, id: Option<String>) -> Result<Self, Unusable> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| "is not a public key in PEM (BEGIN PUBLIC KEY)")?;
+        // The parser below would take a bare point as well.
+        if element(&der, SEQUENCE).is_none_or(|(_, rest)| !rest.is_empty()) {
+            return Err("is not a public key in PEM (BEGIN PUBLIC KEY)");
+        }
         if let Some((n, e)) = rsa_components(&der) {
             return rsa(n, e, algorithm.unwrap_or(Algorithm::Rs256), id);
         }
@@ -221,9 +225,7 @@ fn rsa(n: &[u8], e: &[u8], algorithm: Algorithm, id: Option<String>) -> Result<K
     if is_roca(&n) {
         return Err("was made by a generator that can be broken (ROCA)");
     }
-    let key = RsaPublicKeyComponents { n, e }
-        .to_parsed_public_key(parameters)
-        .map_err(|_| "is not an RSA key")?;
+    let key = RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters).map_err(|_| "is not an RSA key")?;
     Ok(Key { id, algorithm, material: Material::Public(Box::new(key)) })
 }
 
@@ -232,14 +234,15 @@ fn is_roca(n: &[u8]) -> bool {
     const PRIMES: [u32; 17] = [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
     PRIMES.into_iter().all(|prime| {
         let rest = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
-        std::iter::successors(Some(1), |power| Some(power * 65537 % prime)).take(prime as usize).any(|power| power == rest)
+        std::iter::successors(Some(1), |power| Some(power * 65537 % prime))
+            .take(prime as usize)
+            .any(|power| power == rest)
     })
 }
 
 /// Modulus and exponent of an RSA key in DER (RFC 5280, RFC 8017); `None` when it is no RSA key.
 fn rsa_components(spki: &[u8]) -> Option<(&[u8], &[u8])> {
     const RSA_ENCRYPTION: [u8; 11] = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-    const SEQUENCE: u8 = 0x30;
     const INTEGER: u8 = 0x02;
     const BIT_STRING: u8 = 0x03;
     let (outer, rest) = element(spki, SEQUENCE)?;
@@ -251,6 +254,8 @@ fn rsa_components(spki: &[u8]) -> Option<(&[u8], &[u8])> {
     let whole = [rest, more, behind, end].iter().all(|rest| rest.is_empty());
     (whole && kind.starts_with(&RSA_ENCRYPTION)).then_some((n, e))
 }
+
+const SEQUENCE: u8 = 0x30;
 
 /// The content of a DER element, and what stands behind it.
 fn element(der: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {

@@ -64,7 +64,8 @@ pub(super) async fn find(
                     ));
                 }
             };
-            let membership = choose(&found, Some(organization))?.filter(|found| role.is_none_or(|role| role == found.role));
+            let membership =
+                choose(&found, Some(organization))?.filter(|found| role.is_none_or(|role| role == found.role));
             let Membership { user_id, role, .. } = match membership {
                 Some(membership) => membership,
                 None => provision(db, verified, organization, *role, *default_role).await?,
@@ -109,9 +110,9 @@ fn choose(found: &Found, organization: Option<OrganizationId>) -> Result<Option<
     let memberships = found.known.as_ref().map(|known| known.memberships.as_slice()).unwrap_or_default();
     match organization {
         Some(id) => Ok(memberships.iter().find(|membership| membership.organization_id == id).cloned()),
-        None if memberships.len() > 1 => Err(Error::Unauthenticated(
-            "the person has several organizations and X-Organization-Id names none",
-        )),
+        None if memberships.len() > 1 => {
+            Err(Error::Unauthenticated("the person has several organizations and X-Organization-Id names none"))
+        }
         None => Ok(memberships.first().cloned()),
     }
 }

@@ -145,7 +145,9 @@ type Said = (String, Value);
 fn explained(error: Error) -> anyhow::Error {
     let words = match error.constraint() {
         Some("organizations_slug_key") => "an organization has that slug already",
-        Some("organizations_slug_check") => "a slug has 1 to 63 lower-case letters, digits and dashes, and begins with no dash",
+        Some("organizations_slug_check") => {
+            "a slug has 1 to 63 lower-case letters, digits and dashes, and begins with no dash"
+        }
         Some("organizations_name_check") => "a name has 1 to 120 characters",
         Some("users_email_check") => "an e-mail address has 3 to 320 characters",
         Some("organization_claims_pkey") => "that value of the issuer's claim is linked already",
@@ -184,9 +186,7 @@ async fn create(open: &mut Open, arguments: &CreateArguments) -> Result<Said> {
         db::organization::create(tx, id, name, slug).await?;
         db::organization_key::create(tx, &key).await?;
         let owner: Option<UserId> = match (identity, email) {
-            (Some((issuer, subject)), email) => {
-                Some(db::user::find_or_create(tx, issuer, subject, None, email).await?)
-            }
+            (Some((issuer, subject)), email) => Some(db::user::find_or_create(tx, issuer, subject, None, email).await?),
             (None, Some(email)) => Some(db::user::find_or_create_pending(tx, email).await?),
             (None, None) => None,
         };

@@ -59,7 +59,8 @@ async fn person(db: &Db, wanted: &str, now: DateTime<Utc>) -> Result<(String, Va
             Ok(user)
         })
         .await?;
-    let user = user.with_context(|| format!("{wanted} is nobody, or more than one person; give a user_… id"))?.to_string();
+    let user =
+        user.with_context(|| format!("{wanted} is nobody, or more than one person; give a user_… id"))?.to_string();
     let before = now.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let text = format!("tokens of {user} that were issued before {before} are refused");
     Ok((text, json!({"userId": user, "revokedBefore": before})))

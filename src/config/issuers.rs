@@ -210,7 +210,8 @@ fn roles(entry: &mut Entry<'_>) -> Option<BTreeMap<String, Role>> {
 
 fn keys(entry: &mut Entry<'_>, issuer: Option<&str>) -> Option<Keys> {
     let given = |name: &&str| entry.table.contains_key(*name);
-    let sources: Vec<_> = ["secret_file", "secrets", "keys", "jwks_url", "discovery"].into_iter().filter(given).collect();
+    let sources: Vec<_> =
+        ["secret_file", "secrets", "keys", "jwks_url", "discovery"].into_iter().filter(given).collect();
     // With discovery, the address of the key set is one that the issuer may name although it is not its own.
     if sources.len() != 1 && sources != ["jwks_url", "discovery"] {
         entry.problem("exactly one of secret_file, secrets, keys, jwks_url and discovery says what proves a token");

@@ -135,12 +135,7 @@ pub async fn find_identity(tx: &SystemTx, issuer: &str, subject: &str) -> Result
         .filter(identities::issuer.eq(issuer))
         .filter(identities::subject.eq(subject))
         .order(members::joined_at.asc())
-        .select((
-            users::id,
-            users::tokens_valid_from,
-            members::organization_id.nullable(),
-            members::role.nullable(),
-        ))
+        .select((users::id, users::tokens_valid_from, members::organization_id.nullable(), members::role.nullable()))
         .load(&mut tx.conn())
         .await?;
     let [(user_id, tokens_valid_from, ..), ..] = rows[..] else { return Ok(None) };
@@ -253,10 +248,12 @@ pub async fn accept_pending(tx: &SystemTx, issuer: &str, subject: &str, email: &
             .select(members::organization_id)
             .load(&mut tx.conn())
             .await?;
-        diesel::update(members::table.filter(members::user_id.eq(from)).filter(members::organization_id.ne_all(already)))
-            .set((members::user_id.eq(user), members::updated_at.eq(diesel::dsl::now)))
-            .execute(&mut tx.conn())
-            .await?;
+        diesel::update(
+            members::table.filter(members::user_id.eq(from)).filter(members::organization_id.ne_all(already)),
+        )
+        .set((members::user_id.eq(user), members::updated_at.eq(diesel::dsl::now)))
+        .execute(&mut tx.conn())
+        .await?;
         let left = members::table.filter(members::user_id.eq(from));
         let is_member: bool = diesel::select(diesel::dsl::exists(left)).get_result(&mut tx.conn()).await?;
         // Who was added twice to one organization keeps the first membership; the other stays, and nobody can use it.

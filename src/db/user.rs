@@ -111,7 +111,12 @@ pub async fn find_or_create(
 
 /// The people with that e-mail address, in any case of letters.
 pub async fn list_by_email(tx: &SystemTx, email: &str) -> Result<Vec<User>> {
-    Ok(users::table.filter(has_email(email)).order(users::id.asc()).select(User::as_select()).load(&mut tx.conn()).await?)
+    Ok(users::table
+        .filter(has_email(email))
+        .order(users::id.asc())
+        .select(User::as_select())
+        .load(&mut tx.conn())
+        .await?)
 }
 
 /// Somebody who was added by that address and has never come, added if need be.

@@ -201,7 +201,10 @@ impl Borrowed {
     /// When there is no development service in the directory, or its database does not start.
     pub fn take(data_dir: &Path) -> Result<Self> {
         if !data_dir.join("root.key").exists() {
-            bail!("there is no DATABASE_URL, and no development service in {}: run `patchbay dev` first", data_dir.display());
+            bail!(
+                "there is no DATABASE_URL, and no development service in {}: run `patchbay dev` first",
+                data_dir.display()
+            );
         }
         let data_dir = DataDir::open(data_dir)?;
         let root_key = Some(data_dir.root_key()?);

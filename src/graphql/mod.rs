@@ -40,11 +40,7 @@ pub struct Query(
 
 /// Everything that may be changed. Object first, then verb, so that mutations of one object stand together.
 #[derive(MergedObject, Default)]
-pub struct Mutation(
-    viewer::ViewerMutation,
-    configuration::mutation::ConfigurationMutation,
-    api_key::ApiKeyMutation,
-);
+pub struct Mutation(viewer::ViewerMutation, configuration::mutation::ConfigurationMutation, api_key::ApiKeyMutation);
 
 /// The most errors that one answer tells.
 const MAX_ERRORS: usize = 20;

@@ -128,8 +128,7 @@ async fn revoke(
     }
     // No token that holds now lives longer, and an hour for clocks that differ.
     let expires_at = now + TimeDelta::seconds(MAX_LIFETIME) + TimeDelta::hours(1);
-    let revoke =
-        async |tx: &_| revocation::revoke_own_token(tx, user, caller.issuer(), &token_id, expires_at).await;
+    let revoke = async |tx: &_| revocation::revoke_own_token(tx, user, caller.issuer(), &token_id, expires_at).await;
     app.db.write(caller, action, revoke).await?;
     Ok(ViewerTokensRevokePayload { revoked_before: None, user_errors: Vec::new() })
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::signature::KeyPair as _;
 use chrono::TimeDelta;
 use data_encoding::BASE64URL_NOPAD;
 use patchbay::auth::issuer::{Issuer, Organizations, RoleClaim, TokenType};
@@ -71,8 +73,13 @@ fn der(signature: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_key_proves_a_token_and_every_forgery_is_refused_alike() {
     let (rsa, pss, p256, p384, ed) = (Signer::rsa(), Signer::rsa(), Signer::p256(), Signer::p384(), Signer::ed25519());
-    let signers =
-        [("RS256", &rsa, "rsa"), ("PS256", &pss, "pss"), ("ES256", &p256, "p256"), ("ES384", &p384, "p384"), ("EdDSA", &ed, "ed")];
+    let signers = [
+        ("RS256", &rsa, "rsa"),
+        ("PS256", &pss, "pss"),
+        ("ES256", &p256, "p256"),
+        ("ES384", &p384, "p384"),
+        ("EdDSA", &ed, "ed"),
+    ];
     let secrets = [
         (Algorithm::Hs256, jsonwebtoken::Algorithm::HS256, "HS256", "s".repeat(32)),
         (Algorithm::Hs384, jsonwebtoken::Algorithm::HS384, "HS384", "s".repeat(48)),
@@ -81,14 +88,22 @@ async fn every_kind_of_key_proves_a_token_and_every_forgery_is_refused_alike() {
     let keys = signers.iter().map(|(algorithm, signer, id)| public(signer, algorithm, id)).collect();
     let shared = secrets
         .iter()
-        .map(|(own, _, name, secret)| Key::secret(*own, &SecretString::from(secret.as_str()), Some((*name).to_owned())).unwrap())
+        .map(|(own, _, name, secret)| {
+            Key::secret(*own, &SecretString::from(secret.as_str()), Some((*name).to_owned())).unwrap()
+        })
         .collect();
     let strict = "https://strict.example";
-    let app = on(&shared_database(), vec![
-        Issuer::new(KEYS, AUDIENCE, keys),
-        Issuer::new(SECRETS, AUDIENCE, shared),
-        Issuer { token_type: TokenType::AccessToken, ..Issuer::new(strict, AUDIENCE, vec![public(&p256, "ES256", "p256")]) },
-    ]);
+    let app = on(
+        &shared_database(),
+        vec![
+            Issuer::new(KEYS, AUDIENCE, keys),
+            Issuer::new(SECRETS, AUDIENCE, shared),
+            Issuer {
+                token_type: TokenType::AccessToken,
+                ..Issuer::new(strict, AUDIENCE, vec![public(&p256, "ES256", "p256")])
+            },
+        ],
+    );
     let (organization, person) = known_to(&app, &[KEYS, SECRETS, strict]).await;
     let now = app.clock.now();
     let payload = |issuer: &str| {
@@ -134,7 +149,10 @@ async fn every_kind_of_key_proves_a_token_and_every_forgery_is_refused_alike() {
     for (algorithm, signer, id) in signers {
         for (other, _, other_id) in signers {
             if id != other_id {
-                forge(&format!("{id} signs as {other_id}"), signer.token(&json!({"alg": algorithm, "kid": other_id}), &of_keys));
+                forge(
+                    &format!("{id} signs as {other_id}"),
+                    signer.token(&json!({"alg": algorithm, "kid": other_id}), &of_keys),
+                );
                 let header = json!({"alg": other, "kid": id});
                 let message = format!("{}.{}", base64(header.to_string().as_bytes()), base64(of_keys.as_bytes()));
                 let signature = base64(&signer.signature(algorithm, message.as_bytes()));
@@ -158,8 +176,17 @@ async fn every_kind_of_key_proves_a_token_and_every_forgery_is_refused_alike() {
         }
     }
     for id in [
-        "", "RSA", " rsa", "rsa\u{0}", "../../../../dev/null", "/dev/null", "' OR '1'='1", "rsa'; SELECT 1; --", "|/bin/true",
-        "https://evil.example/keys", "p256",
+        "",
+        "RSA",
+        " rsa",
+        "rsa\u{0}",
+        "../../../../dev/null",
+        "/dev/null",
+        "' OR '1'='1",
+        "rsa'; SELECT 1; --",
+        "|/bin/true",
+        "https://evil.example/keys",
+        "p256",
     ] {
         forge(&format!("kid {id:?}"), rsa.token(&json!({"alg": "RS256", "kid": id}), &of_keys));
     }
@@ -167,8 +194,8 @@ async fn every_kind_of_key_proves_a_token_and_every_forgery_is_refused_alike() {
         forge(&format!("kid {id}"), rsa.token(&json!({"alg": "RS256", "kid": id}), &of_keys));
     }
     for name in [
-        "none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", "RS384", "RS512", "PS384", "PS512", "ES512", "ES256K", "Ed448",
-        "HS256", "RSA-OAEP", "dir", "ECDH-ES",
+        "none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", "RS384", "RS512", "PS384", "PS512", "ES512", "ES256K",
+        "Ed448", "HS256", "RSA-OAEP", "dir", "ECDH-ES",
     ] {
         for id in ["rsa", "p256"] {
             let header = json!({"alg": name, "kid": id});
@@ -220,7 +247,8 @@ async fn every_kind_of_key_proves_a_token_and_every_forgery_is_refused_alike() {
             }),
             ("of another header", {
                 let (_, payload) = message.split_once('.').unwrap();
-                let header = json!({"kid": id, "alg": signers.iter().find(|(_, _, own)| own == id).unwrap().0, "typ": "JWT"});
+                let header =
+                    json!({"kid": id, "alg": signers.iter().find(|(_, _, own)| own == id).unwrap().0, "typ": "JWT"});
                 format!("{}.{payload}.{text}", base64(header.to_string().as_bytes()))
             }),
         ] {
@@ -228,16 +256,27 @@ async fn every_kind_of_key_proves_a_token_and_every_forgery_is_refused_alike() {
         }
     }
     // One issuer's key for another issuer.
-    for issuer in [ISSUER, SECRETS, "https://keys.example/", "HTTPS://KEYS.EXAMPLE", "https://evil.example", "", "null"] {
+    for issuer in [ISSUER, SECRETS, "https://keys.example/", "HTTPS://KEYS.EXAMPLE", "https://evil.example", "", "null"]
+    {
         forge(&format!("for {issuer:?}"), rsa.token(&json!({"alg": "RS256", "kid": "rsa"}), &payload(issuer)));
     }
     let ours = json!({"alg": "HS256", "kid": "HS256"});
-    forge("our secret for another issuer", hmac(jsonwebtoken::Algorithm::HS256, JWT_SECRET.as_bytes(), &ours, &payload(SECRETS)));
+    forge(
+        "our secret for another issuer",
+        hmac(jsonwebtoken::Algorithm::HS256, JWT_SECRET.as_bytes(), &ours, &payload(SECRETS)),
+    );
     let short = json!({"alg": "HS512", "kid": "HS256"});
-    forge("a secret with another hash", hmac(jsonwebtoken::Algorithm::HS512, secrets[0].3.as_bytes(), &short, &payload(SECRETS)));
+    forge(
+        "a secret with another hash",
+        hmac(jsonwebtoken::Algorithm::HS512, secrets[0].3.as_bytes(), &short, &payload(SECRETS)),
+    );
     // An issuer that also signs ID tokens: only its access tokens are for us.
-    for typ in [json!("JWT"), json!("jwt"), json!("id+jwt"), json!("logout+jwt"), json!("at+jwt2"), json!(1), json!("")] {
-        forge(&format!("type {typ}"), p256.token(&json!({"alg": "ES256", "kid": "p256", "typ": typ}), &payload(strict)));
+    for typ in [json!("JWT"), json!("jwt"), json!("id+jwt"), json!("logout+jwt"), json!("at+jwt2"), json!(1), json!("")]
+    {
+        forge(
+            &format!("type {typ}"),
+            p256.token(&json!({"alg": "ES256", "kid": "p256", "typ": typ}), &payload(strict)),
+        );
     }
     forge("no type", p256.token(&json!({"alg": "ES256", "kid": "p256"}), &payload(strict)));
 
@@ -250,25 +289,13 @@ async fn every_kind_of_key_proves_a_token_and_every_forgery_is_refused_alike() {
 /// Keys in files, as `openssl` writes them: each is for one algorithm.
 #[test]
 fn keys_in_pem_are_what_they_are() {
-    let spki = |signer: &Signer| match signer {
-        Signer::Rsa(pair) => {
-            use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-            use aws_lc_rs::signature::KeyPair as _;
-            let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-            der.as_ref().to_vec()
-        }
-        Signer::Ec(_, pair) => {
-            use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-            use aws_lc_rs::signature::KeyPair as _;
-            let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-            der.as_ref().to_vec()
-        }
-        Signer::Ed(pair) => {
-            use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-            use aws_lc_rs::signature::KeyPair as _;
-            let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-            der.as_ref().to_vec()
-        }
+    let spki = |signer: &Signer| {
+        let der: PublicKeyX509Der<'_> = match signer {
+            Signer::Rsa(pair) => pair.public_key().as_der().unwrap(),
+            Signer::Ec(_, pair) => pair.public_key().as_der().unwrap(),
+            Signer::Ed(pair) => pair.public_key().as_der().unwrap(),
+        };
+        der.as_ref().to_vec()
     };
     let pem = |der: &[u8]| {
         let text = data_encoding::BASE64.encode(der);
@@ -430,7 +457,10 @@ async fn an_issuer_says_who_is_in_the_organizations_that_are_linked_to_it() {
     let user: patchbay::id::UserId = ann["id"].as_str().unwrap().parse().unwrap();
     let third = other.id;
     app.app.db.system_write(async |tx| db::member::put(tx, third, user, Some(Role::Owner)).await).await.unwrap();
-    assert_refused(&one.with("x-organization-id", &third.to_string()).gql(WHO, json!({})).await, "a member, but not by this");
+    assert_refused(
+        &one.with("x-organization-id", &third.to_string()).gql(WHO, json!({})).await,
+        "a member, but not by this",
+    );
 }
 
 #[tokio::test]
@@ -472,11 +502,14 @@ async fn who_was_added_by_email_comes_with_a_verified_address() {
     let signer = Signer::ed25519();
     let (deaf, other) = ("https://deaf.example", "https://other.example");
     let key = || vec![public(&signer, "EdDSA", "one")];
-    let app = on(&fresh_database().await, vec![
-        Issuer::new(KEYS, AUDIENCE, key()),
-        Issuer { email_claim: None, ..Issuer::new(deaf, AUDIENCE, key()) },
-        Issuer { email_claim: Some("mail".to_owned()), ..Issuer::new(other, AUDIENCE, key()) },
-    ]);
+    let app = on(
+        &fresh_database().await,
+        vec![
+            Issuer::new(KEYS, AUDIENCE, key()),
+            Issuer { email_claim: None, ..Issuer::new(deaf, AUDIENCE, key()) },
+            Issuer { email_claim: Some("mail".to_owned()), ..Issuer::new(other, AUDIENCE, key()) },
+        ],
+    );
     let (acme, globex) = (app.organization("Acme").await, app.organization("Globex").await);
     let invite = async |organization: OrganizationId, email: &str, role| {
         app.app
@@ -538,7 +571,10 @@ async fn who_was_added_by_email_comes_with_a_verified_address() {
     assert_eq!(who(KEYS, "ann", json!({}), None).await.data("/viewer/organization/id"), &json!(acme.id.to_string()));
     assert_refused(&who(KEYS, "ann", json!({}), Some(globex.id)).await, "without the address");
     let moved = who(KEYS, "ann", verified.clone(), Some(globex.id)).await;
-    assert_eq!((moved.data("/viewer/role"), moved.data("/viewer/user/id")), (&json!("viewer"), &json!(ann.to_string())));
+    assert_eq!(
+        (moved.data("/viewer/role"), moved.data("/viewer/user/id")),
+        (&json!("viewer"), &json!(ann.to_string()))
+    );
     assert_eq!(globex.owner.names(json!({"userId": {"eq": ann.to_string()}})).await, ["for Ann"]);
     assert_eq!(globex.owner.names(json!({"userId": {"eq": pending.to_string()}})).await, Vec::<String>::new());
     let left = app.app.db.system_read(async |tx| db::user::find(tx, pending).await).await.unwrap();

@@ -66,7 +66,8 @@ async fn a_flood_of_unknown_keys_asks_the_issuer_once_in_a_window() {
     let flood = |now: DateTime<Utc>| {
         let payload = base64(serde_json::to_string(&side.claims(now)).unwrap().as_bytes());
         (0..10_000).map(move |number| {
-            let header = base64(json!({"alg": "ES256", "kid": format!("unknown-{now}-{number}")}).to_string().as_bytes());
+            let header =
+                base64(json!({"alg": "ES256", "kid": format!("unknown-{now}-{number}")}).to_string().as_bytes());
             format!("{header}.{payload}.{}", base64(&[0; 64]))
         })
     };
@@ -214,15 +215,27 @@ async fn a_set_that_is_not_in_order_is_refused_whole() {
     let cases = [
         ("64 keys", many(64), true),
         ("65 keys", many(65), false),
-        ("a shared secret beside it", json!({"keys": [good, {"kty": "oct", "k": base64(&[7; 32])}]}).to_string(), false),
+        (
+            "a shared secret beside it",
+            json!({"keys": [good, {"kty": "oct", "k": base64(&[7; 32])}]}).to_string(),
+            false,
+        ),
         ("256 KiB", format!("{}{}", json!({"keys": [good]}), " ".repeat(255 * 1024)), true),
         ("more", format!("{}{}", json!({"keys": [good]}), " ".repeat(256 * 1024)), false),
         ("no JSON", "<html>".to_owned(), false),
         ("a list", json!([good]).to_string(), false),
         ("no list of keys", json!({"keys": good}).to_string(), false),
         ("a member twice", format!("{{\"keys\":[],\"keys\":[{good}]}}"), false),
-        ("a member twice, deep", json!({"keys": [good]}).to_string().replacen("\"kty\"", "\"kid\":\"two\",\"kty\"", 1), false),
-        ("keys of other kinds beside it", json!({"keys": [{"kty": "future"}, 5, {}, {"kty": "EC", "crv": "P-521"}, good]}).to_string(), true),
+        (
+            "a member twice, deep",
+            json!({"keys": [good]}).to_string().replacen("\"kty\"", "\"kid\":\"two\",\"kty\"", 1),
+            false,
+        ),
+        (
+            "keys of other kinds beside it",
+            json!({"keys": [{"kty": "future"}, 5, {}, {"kty": "EC", "crv": "P-521"}, good]}).to_string(),
+            true,
+        ),
     ];
     for (what, body, accepted) in cases {
         let side = Side::new().await;
@@ -261,7 +274,13 @@ async fn a_key_that_is_not_in_order_is_passed_over() {
         ("an HMAC algorithm on a public key", &ec, "ES256", vec![changed(&ec, "alg", json!("HS256"))], false),
         ("another curve", &ec, "ES256", vec![changed(&ec, "crv", json!("P-384"))], false),
         ("not on the curve", &ec, "ES256", vec![changed(&ec, "x", json!(base64(&[1; 32])))], false),
-        ("the point of zeros", &ec, "ES256", vec![ec.named("one", &json!({"x": base64(&[0; 32]), "y": base64(&[0; 32])}))], false),
+        (
+            "the point of zeros",
+            &ec,
+            "ES256",
+            vec![ec.named("one", &json!({"x": base64(&[0; 32]), "y": base64(&[0; 32])}))],
+            false,
+        ),
         ("a short coordinate", &ec, "ES256", vec![changed(&ec, "y", json!(base64(&[1; 31])))], false),
         ("not base64url", &ec, "ES256", vec![changed(&ec, "y", json!("a+b="))], false),
         ("a private key", &ec, "ES256", vec![changed(&ec, "d", json!(base64(&[1; 32])))], false),
@@ -273,7 +292,13 @@ async fn a_key_that_is_not_in_order_is_passed_over() {
         ("a very long name", &ec, "ES256", vec![ec.named(&"x".repeat(257), &json!({}))], false),
         ("a name that is a number", &ec, "ES256", vec![changed(&ec, "kid", json!(1))], false),
         ("a name twice", &ec, "ES256", vec![ec.named("one", &json!({})), other.named("one", &json!({}))], false),
-        ("a name twice, once for encryption", &ec, "ES256", vec![ec.named("one", &json!({})), other.named("one", &json!({"use": "enc"}))], false),
+        (
+            "a name twice, once for encryption",
+            &ec,
+            "ES256",
+            vec![ec.named("one", &json!({})), other.named("one", &json!({"use": "enc"}))],
+            false,
+        ),
     ];
     for (what, signer, algorithm, keys, accepted) in cases {
         let side = Side::new().await;

@@ -38,22 +38,52 @@ fn refusal(database: &Database, arguments: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn organizations_are_made_linked_and_deleted() {
     let database = fresh_database().await;
-    let made = answer(&database, &["organization", "create", "--name", "Acme", "--slug", "acme", "--owner-email", "Ann@acme.example"]);
+    let made = answer(
+        &database,
+        &["organization", "create", "--name", "Acme", "--slug", "acme", "--owner-email", "Ann@acme.example"],
+    );
     let id = made["id"].as_str().unwrap();
     assert!(made["ownerId"].as_str().unwrap().starts_with("user_") && made["link"].is_null(), "{made}");
-    let second = answer(&database, &[
-        "organization", "create", "--name", "Globex", "--slug", "globex", "--owner-issuer", ISSUER, "--owner-subject", "gus",
-        "--issuer", "https://idp.example",
-    ]);
+    let second = answer(
+        &database,
+        &[
+            "organization",
+            "create",
+            "--name",
+            "Globex",
+            "--slug",
+            "globex",
+            "--owner-issuer",
+            ISSUER,
+            "--owner-subject",
+            "gus",
+            "--issuer",
+            "https://idp.example",
+        ],
+    );
     assert_eq!(second["link"], json!({"issuer": "https://idp.example", "claim": second["id"]}));
 
     for (arguments, reason) in [
         (&["organization", "create", "--name", "Acme", "--slug", "acme"][..], "has that slug already"),
         (&["organization", "create", "--name", "", "--slug", "other"], "a name has 1 to 120 characters"),
         (&["organization", "create", "--name", "A", "--slug", "Not A Slug"], "a slug has"),
-        (&["organization", "create", "--name", "A", "--slug", "a", "--owner-email", "nobody"], "is not an e-mail address"),
         (
-            &["organization", "create", "--name", "A", "--slug", "a", "--issuer", "https://idp.example", "--claim", second["id"].as_str().unwrap()],
+            &["organization", "create", "--name", "A", "--slug", "a", "--owner-email", "nobody"],
+            "is not an e-mail address",
+        ),
+        (
+            &[
+                "organization",
+                "create",
+                "--name",
+                "A",
+                "--slug",
+                "a",
+                "--issuer",
+                "https://idp.example",
+                "--claim",
+                second["id"].as_str().unwrap(),
+            ],
             "is linked already",
         ),
         (&["organization", "link", "nothing", "--issuer", "i", "--claim", "c"], "there is no organization nothing"),
@@ -71,11 +101,15 @@ async fn organizations_are_made_linked_and_deleted() {
 
     answer(&database, &["organization", "link", "acme", "--issuer", "https://idp.example", "--claim", "acme-corp"]);
     let bob = answer(&database, &["organization", "add-member", id, "--email", "bob@acme.example", "--role", "viewer"]);
-    let again = answer(&database, &["organization", "add-member", "acme", "--email", "BOB@acme.example", "--role", "admin"]);
+    let again =
+        answer(&database, &["organization", "add-member", "acme", "--email", "BOB@acme.example", "--role", "admin"]);
     assert_eq!((&again["userId"], &again["role"]), (&bob["userId"], &json!("admin")), "one person, another role");
     let owner = ["organization", "add-member", "acme", "--email", "ann@acme.example", "--role", "viewer"];
     assert!(refusal(&database, &owner).contains("last owner"));
-    answer(&database, &["organization", "add-member", "acme", "--issuer", ISSUER, "--subject", "carl", "--role", "member"]);
+    answer(
+        &database,
+        &["organization", "add-member", "acme", "--issuer", ISSUER, "--subject", "carl", "--role", "member"],
+    );
     let listed = answer(&database, &["organization", "list"]);
     assert_eq!(listed[0]["members"], 3);
     assert_eq!(listed[0]["links"], json!([{"issuer": "https://idp.example", "claim": "acme-corp"}]));
@@ -85,7 +119,8 @@ async fn organizations_are_made_linked_and_deleted() {
     // Who was added gets in.
     let app = TestApp::on(&database, TestApp::api());
     let now = app.clock.now();
-    let mut claims = serde_json::to_value(Claims::new(ISSUER, AUDIENCE, "ann", now, now + chrono::TimeDelta::hours(1))).unwrap();
+    let mut claims =
+        serde_json::to_value(Claims::new(ISSUER, AUDIENCE, "ann", now, now + chrono::TimeDelta::hours(1))).unwrap();
     claims["email"] = json!("ann@acme.example");
     claims["email_verified"] = json!(true);
     let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
@@ -97,21 +132,50 @@ async fn organizations_are_made_linked_and_deleted() {
     let before = answer(&database, &["organization", "list"])[1].clone();
     let gone = answer(&database, &["organization", "delete", "acme", "--yes"]);
     assert_eq!((&gone["id"], &gone["auditEntries"]), (&made["id"], &json!(1)));
-    for table in ["members", "organization_keys", "configurations", "credentials", "api_keys", "audit_log", "organization_claims"] {
+    for table in [
+        "members",
+        "organization_keys",
+        "configurations",
+        "credentials",
+        "api_keys",
+        "audit_log",
+        "organization_claims",
+    ] {
         let uuid = id.parse::<patchbay::id::OrganizationId>().unwrap().uuid();
-        let left = lines(&database, &format!("SELECT count(*)::text AS line FROM {table} WHERE organization_id = '{uuid}'")).await;
+        let left =
+            lines(&database, &format!("SELECT count(*)::text AS line FROM {table} WHERE organization_id = '{uuid}'"))
+                .await;
         assert_eq!(left, ["0"], "{table}");
     }
-    assert_eq!(lines(&database, "SELECT format('%s %s %s', name, slug, audit_entries) AS line FROM organization_tombstones").await, ["Acme acme 1"]);
+    assert_eq!(
+        lines(&database, "SELECT format('%s %s %s', name, slug, audit_entries) AS line FROM organization_tombstones")
+            .await,
+        ["Acme acme 1"]
+    );
     assert_eq!(answer(&database, &["organization", "list"]), json!([before]));
     assert_eq!(ann.gql("{ viewer { role } }", json!({})).await.status, 401);
     // The slug and the claim are free again.
-    answer(&database, &["organization", "create", "--name", "Acme", "--slug", "acme", "--issuer", "https://idp.example", "--claim", "acme-corp"]);
+    answer(
+        &database,
+        &[
+            "organization",
+            "create",
+            "--name",
+            "Acme",
+            "--slug",
+            "acme",
+            "--issuer",
+            "https://idp.example",
+            "--claim",
+            "acme-corp",
+        ],
+    );
 
     // Another root key would make an organization that the service cannot open.
+    let other_key = run(&mut patchbay(&["key", "generate"])).out;
     let other = run(patchbay(&["organization", "create", "--name", "A", "--slug", "a"])
         .env("DATABASE_URL", url(&database, "patchbay_service"))
-        .env("PATCHBAY_ROOT_KEY", "11".repeat(32)));
+        .env("PATCHBAY_ROOT_KEY", other_key.trim()));
     assert!(other.code == Some(1) && other.err.contains("under root key"), "{}", other.err);
     let none = run(patchbay(&["organization", "list", "--data-dir", "/nowhere"]).env_remove("DATABASE_URL"));
     assert!(none.code == Some(1) && none.err.contains("patchbay dev"), "{}", none.err);
@@ -133,22 +197,56 @@ async fn several_issuers_are_served_and_their_tokens_ended() {
     let (issuer, away) = (FakeIssuer::start().await, FakeIssuer::start().await);
     issuer.keys(&[published.named("one", &json!({}))]);
     away.status(500);
-    let file = private(home.path(), "patchbay.toml", &format!(
-        "port = 0\njwt_issuer = \"{ISSUER}\"\njwt_secret_file = '{}'\n\
+    let file = private(
+        home.path(),
+        "patchbay.toml",
+        &format!(
+            "port = 0\njwt_issuer = \"{ISSUER}\"\njwt_secret_file = '{}'\n\
          [[issuers]]\nissuer = \"https://fixed.example\"\nkeys = [{{ jwk_file = '{}' }}]\n\
          [[issuers]]\nissuer = \"{}\"\ndiscovery = true\norganization_claim = \"tenant\"\ndefault_role = \"viewer\"\n\
          [[issuers]]\nissuer = \"{}\"\njwks_url = \"{}/keys\"\n\
          [[issuers]]\nissuer = \"https://secrets.example\"\nsecrets = [{{ kid = \"a\", algorithm = \"HS512\", file = '{}' }}]\n",
-        private(home.path(), "jwt", JWT_SECRET),
-        private(home.path(), "jwk", &fixed.jwk().to_string()),
-        issuer.address, away.address, away.address,
-        private(home.path(), "long", &"s".repeat(64)),
-    ));
-    let made = answer(&database, &[
-        "organization", "create", "--name", "Acme", "--slug", "acme", "--owner-issuer", ISSUER, "--owner-subject", "ann",
-        "--issuer", &issuer.address, "--claim", "acme-corp",
-    ]);
-    answer(&database, &["organization", "add-member", "acme", "--issuer", "https://fixed.example", "--subject", "bob", "--role", "member"]);
+            private(home.path(), "jwt", JWT_SECRET),
+            private(home.path(), "jwk", &fixed.jwk().to_string()),
+            issuer.address,
+            away.address,
+            away.address,
+            private(home.path(), "long", &"s".repeat(64)),
+        ),
+    );
+    let made = answer(
+        &database,
+        &[
+            "organization",
+            "create",
+            "--name",
+            "Acme",
+            "--slug",
+            "acme",
+            "--owner-issuer",
+            ISSUER,
+            "--owner-subject",
+            "ann",
+            "--issuer",
+            &issuer.address,
+            "--claim",
+            "acme-corp",
+        ],
+    );
+    answer(
+        &database,
+        &[
+            "organization",
+            "add-member",
+            "acme",
+            "--issuer",
+            "https://fixed.example",
+            "--subject",
+            "bob",
+            "--role",
+            "member",
+        ],
+    );
     let log = home.path().join("log");
     let mut command = patchbay(&["serve", "--config", &file]);
     command.env("DATABASE_URL", url(&database, "patchbay_service")).env("PATCHBAY_ROOT_KEY", ROOT_KEY);
@@ -162,7 +260,8 @@ async fn several_issuers_are_served_and_their_tokens_ended() {
     };
     let role = async |token: &str| {
         let header = format!("Bearer {token}");
-        gql(&service.url, ("authorization", &header), "{ viewer { role } }", json!({})).await["data"]["viewer"]["role"].clone()
+        gql(&service.url, ("authorization", &header), "{ viewer { role } }", json!({})).await["data"]["viewer"]["role"]
+            .clone()
     };
     let first = sign(&claims(ISSUER, "ann", Some("first")), &SecretString::from(JWT_SECRET)).unwrap();
     let second = sign(&claims(ISSUER, "ann", None), &SecretString::from(JWT_SECRET)).unwrap();
@@ -193,8 +292,11 @@ fn everything_that_is_wrong_with_issuers_is_listed_at_once() {
     let home = tempfile::tempdir().unwrap();
     let short = private(home.path(), "short", "a-short-s3cret");
     let point = json!({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"}).to_string();
-    let file = private(home.path(), "patchbay.toml", &format!(
-        r#"
+    let file = private(
+        home.path(),
+        "patchbay.toml",
+        &format!(
+            r#"
 [[issuers]]
 audience = 5
 secret_file = "{short}"
@@ -237,7 +339,8 @@ jwks_url = "https://seven.example/keys"
 issuer = "https://seven.example"
 discovery = true
 "#
-    ));
+        ),
+    );
     let said = run(&mut patchbay(&["serve", "--config", &file]));
     assert_eq!(said.code, Some(2));
     for part in [

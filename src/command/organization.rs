@@ -1,5 +1,7 @@
 //! `patchbay organization`: organizations are made, linked to issuers and deleted by the operator.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use patchbay::auth::policy::Role;
@@ -219,7 +221,7 @@ async fn list(db: &Db) -> Result<Said> {
         let of_this = || links.iter().filter(|link| link.organization_id == id);
         let mut line = format!("{id}  {slug}  {name}  {members} members");
         for Link { issuer, value, .. } in of_this() {
-            line += &format!("\n    {issuer}  {value}");
+            let _ = write!(line, "\n    {issuer}  {value}");
         }
         lines.push(line);
         let links: Vec<_> = of_this().map(|link| json!({"issuer": link.issuer, "claim": link.value})).collect();

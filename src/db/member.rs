@@ -235,12 +235,12 @@ pub async fn accept_pending(tx: &SystemTx, issuer: &str, subject: &str, email: &
         .await?;
     let Some((first, rest)) = pending.split_first() else { return Ok(false) };
     super::user::lock_identity(tx, issuer, subject).await?;
-    let (user, moved) = match super::user::find_by_identity(tx, issuer, subject).await? {
-        Some(user) => (user.id, &pending[..]),
-        None => {
-            super::user::add_identity(tx, issuer, subject, *first).await?;
-            (*first, rest)
-        }
+    let known = super::user::find_by_identity(tx, issuer, subject).await?;
+    let (user, moved) = if let Some(user) = known {
+        (user.id, pending.as_slice())
+    } else {
+        super::user::add_identity(tx, issuer, subject, *first).await?;
+        (*first, rest)
     };
     for from in moved {
         let already: Vec<OrganizationId> = members::table

@@ -30,5 +30,6 @@ mod key_sets;
 mod migration;
 mod organization;
 mod organization_command;
+mod other_issuers;
 mod page;
 mod serve;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use chrono::TimeDelta;
 use patchbay::auth::issuer::Issuer;
@@ -122,7 +122,8 @@ async fn tokens_of_joserfc_are_read() {
 struct Provider {
     issuer: String,
     child: Child,
-    _input: ChildStdin,
+    /// A program that writes where nobody reads would end.
+    _streams: (ChildStdin, BufReader<ChildStdout>),
 }
 
 impl Provider {
@@ -136,9 +137,10 @@ impl Provider {
             .spawn()
             .unwrap();
         let mut issuer = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut issuer).unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut issuer).unwrap();
         let input = child.stdin.take().unwrap();
-        Self { issuer: issuer.trim().to_owned(), child, _input: input }
+        Self { issuer: issuer.trim().to_owned(), child, _streams: (input, output) }
     }
 
     async fn ask(&self, path: &str) -> Value {

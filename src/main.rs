@@ -253,6 +253,8 @@ async fn run_serve(arguments: ServeArguments) -> Result<()> {
     let db = Db::new(&database, connections);
     let vault = Vault::new(root_key);
     check_database(&db, &vault, &database).await?;
+    let now = Clock::System.now();
+    db.system_write(async |tx| db::revocation::delete_expired(tx, now).await).await?;
     let app = App::new(db, vault, Verifier::new(issuers), Clock::System, api);
     app.authenticator.warm();
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "ready");

@@ -11,7 +11,7 @@ CREATE TABLE organization_claims (
 CREATE INDEX organization_claims_organization_id_idx ON organization_claims (organization_id);
 ALTER TABLE organization_claims ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organization_claims FORCE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT ON organization_claims TO patchbay_system;
+GRANT SELECT, INSERT, DELETE ON organization_claims TO patchbay_system;
 CREATE POLICY system ON organization_claims TO patchbay_system USING (true) WITH CHECK (true);
 
 -- What is left of an organization that was deleted.

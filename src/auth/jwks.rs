@@ -252,7 +252,7 @@ pub fn discovery_address(issuer: &str) -> Option<Url> {
     format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')).parse().ok()
 }
 
-/// Whether keys may be asked for there: nobody on the way can change them.
+/// Whether keys may be asked for there: nobody on the way can change them, and no password stands in the address.
 pub fn is_safe(address: &Url) -> bool {
     let loopback = match address.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -260,7 +260,8 @@ pub fn is_safe(address: &Url) -> bool {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    address.scheme() == "https" || (address.scheme() == "http" && loopback)
+    let anonymous = address.username().is_empty() && address.password().is_none();
+    anonymous && (address.scheme() == "https" || (address.scheme() == "http" && loopback))
 }
 
 /// The body of an answer, and how long it may be kept.

@@ -104,6 +104,11 @@ impl Key {
         self.id.as_deref()
     }
 
+    /// What it is for.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// A shared secret for HS256.
     pub fn hs256(secret: &SecretString, id: Option<String>) -> Option<Self> {
         Self::secret(Algorithm::Hs256, secret, id)

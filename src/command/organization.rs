@@ -34,6 +34,10 @@ enum OrganizationCommand {
     ///
     /// From now on a token of the issuer with that value in its organization claim is for this organization.
     Link(LinkArguments),
+    /// Take a link back
+    ///
+    /// The members stay in the members table; the issuer's tokens do not lead to the organization any more.
+    Unlink(UnlinkArguments),
     /// Add a person to an organization
     AddMember(AddMemberArguments),
     /// Delete an organization and everything in it
@@ -85,6 +89,18 @@ struct LinkArguments {
 }
 
 #[derive(Args)]
+struct UnlinkArguments {
+    /// The issuer, as in `iss`
+    #[arg(long)]
+    issuer: String,
+    /// Value of its organization claim
+    #[arg(long, value_name = "VALUE")]
+    claim: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args)]
 struct AddMemberArguments {
     /// Id or slug
     organization: String,
@@ -117,11 +133,12 @@ struct DeleteArguments {
 
 /// Runs the command.
 pub async fn run(arguments: OrganizationArguments) -> Result<()> {
-    use OrganizationCommand::{AddMember, Create, Delete, Link, List};
+    use OrganizationCommand::{AddMember, Create, Delete, Link, List, Unlink};
     let (place, needs_key) = match &arguments.command {
         Create(arguments) => (&arguments.place, true),
         List(place) => (place, false),
         Link(arguments) => (&arguments.place, false),
+        Unlink(arguments) => (&arguments.place, false),
         AddMember(arguments) => (&arguments.place, false),
         Delete(arguments) => (&arguments.place, false),
     };
@@ -131,6 +148,7 @@ pub async fn run(arguments: OrganizationArguments) -> Result<()> {
         Create(arguments) => create(&mut open, arguments).await,
         List(_) => list(&open.db).await,
         Link(arguments) => link(&open.db, arguments).await,
+        Unlink(arguments) => unlink(&open.db, arguments).await,
         AddMember(arguments) => add_member(&open.db, arguments).await,
         Delete(arguments) => delete(&open.db, arguments).await,
     };
@@ -243,6 +261,13 @@ async fn link(db: &Db, arguments: &LinkArguments) -> Result<Said> {
     });
     let id = there(found.await.map_err(explained)?, organization)?.id.to_string();
     Ok((format!("{id} is {claim} of {issuer}"), json!({"organizationId": id, "issuer": issuer, "claim": claim})))
+}
+
+async fn unlink(db: &Db, arguments: &UnlinkArguments) -> Result<Said> {
+    let UnlinkArguments { issuer, claim, .. } = arguments;
+    let was_there = db.system_write(async |tx| db::organization_claim::delete(tx, issuer, claim).await).await?;
+    ensure!(was_there, "{claim} of {issuer} is not linked");
+    Ok((format!("{claim} of {issuer} is nothing"), json!({"issuer": issuer, "claim": claim})))
 }
 
 fn there(found: Option<Organization>, name: &str) -> Result<Organization> {

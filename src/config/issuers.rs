@@ -245,6 +245,10 @@ fn keys(entry: &mut Entry<'_>, issuer: Option<&str>) -> Option<Keys> {
     if keys.iter().filter_map(Key::id).any(|id| !names.insert(id.to_owned())) {
         entry.problem("two keys have the same kid");
     }
+    let alike = |key: &Key| keys.iter().filter(|other| other.algorithm() == key.algorithm()).count();
+    if keys.iter().any(|key| key.id().is_none() && alike(key) > 1) {
+        entry.problem("of several keys of one algorithm each needs a kid");
+    }
     Some(Keys::Fixed(keys.into_iter().map(std::sync::Arc::new).collect()))
 }
 

@@ -214,7 +214,7 @@ pub async fn put_as_issuer_says(
     match (current, role) {
         (Some(current), None) => Ok(current),
         (Some(Role::Owner), Some(wanted)) if wanted != Role::Owner && owners == [user] => {
-            tracing::warn!(%organization, %user, role = wanted.as_str(), "an issuer's role would demote the last owner");
+            tracing::warn!(%organization, %user, role = wanted.as_str(), "the last owner stays owner, whatever role is given");
             Ok(Role::Owner)
         }
         (_, role) => put(tx, organization, user, Some(role.unwrap_or(default))).await,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use super::schema::{audit_log, members, organization_tombstones, organizations};
 use super::scope::{OrgTable, OrgTx, SystemTx};
@@ -92,6 +92,8 @@ pub struct Tombstone {
 /// backup. Leaves a tombstone.
 pub async fn delete(tx: &SystemTx, organization: &Organization) -> Result<Tombstone> {
     let id = organization.id;
+    // There may be much of it.
+    tx.conn().batch_execute("SET LOCAL statement_timeout = '15min'").await?;
     // Nobody adds to the log any more: every entry refers to the row.
     organizations::table
         .filter(organizations::id.eq(id))

@@ -56,3 +56,11 @@ pub async fn create(tx: &SystemTx, link: &Link) -> Result<()> {
         .await?;
     Ok(())
 }
+
+/// From now on `issuer` means nothing by the value. Whether it meant something.
+pub async fn delete(tx: &SystemTx, issuer: &str, value: &str) -> Result<bool> {
+    let link = organization_claims::table
+        .filter(organization_claims::issuer.eq(issuer))
+        .filter(organization_claims::value.eq(value));
+    Ok(diesel::delete(link).execute(&mut tx.conn()).await? > 0)
+}

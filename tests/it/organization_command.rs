@@ -116,6 +116,12 @@ async fn organizations_are_made_linked_and_deleted() {
     let text = operator(&database, &["organization", "list"]).out;
     assert!(text.contains(&format!("{id}  acme  Acme  3 members\n    https://idp.example  acme-corp")), "{text}");
 
+    answer(&database, &["organization", "link", "acme", "--issuer", "https://idp.example", "--claim", "mistake"]);
+    answer(&database, &["organization", "unlink", "--issuer", "https://idp.example", "--claim", "mistake"]);
+    let gone = ["organization", "unlink", "--issuer", "https://idp.example", "--claim", "mistake"];
+    assert!(refusal(&database, &gone).contains("is not linked"));
+    assert_eq!(answer(&database, &["organization", "list"]), listed);
+
     // Who was added gets in.
     let app = TestApp::on(&database, TestApp::api());
     let now = app.clock.now();
@@ -291,6 +297,7 @@ async fn several_issuers_are_served_and_their_tokens_ended() {
 fn everything_that_is_wrong_with_issuers_is_listed_at_once() {
     let home = tempfile::tempdir().unwrap();
     let short = private(home.path(), "short", "a-short-s3cret");
+    let long = private(home.path(), "long", &"long-s3cret".repeat(4));
     let point = json!({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"}).to_string();
     let file = private(
         home.path(),
@@ -338,6 +345,11 @@ jwks_url = "https://seven.example/keys"
 [[issuers]]
 issuer = "https://seven.example"
 discovery = true
+
+[[issuers]]
+issuer = "https://eight.example"
+secrets = [{{ file = "{long}" }}, {{ file = "{long}", kid = "a" }}]
+jwks_url = "https://user:password-s3cret@eight.example/keys"
 "#
         ),
     );
@@ -364,6 +376,8 @@ discovery = true
         "issuers[3] (https://four.example): roles needs role_claim",
         "issuers[4] (https://four.example): secrets is not a list of tables",
         "issuers[5] (https://six.example): discovery is not true or false",
+        "issuers[8] (https://eight.example): jwks_url is not an https address",
+        "issuers[8] (https://eight.example): of several keys of one algorithm each needs a kid",
         "the issuer https://seven.example is configured twice",
         "- DATABASE_URL",
         "- PATCHBAY_ROOT_KEY",

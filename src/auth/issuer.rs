@@ -118,6 +118,8 @@ impl Issuer {
     /// The key that a header names; without a name, the only one that fits. A configured key without a name fits any.
     pub(super) async fn key(&self, algorithm: Algorithm, id: Option<&str>, now: DateTime<Utc>) -> Option<Arc<Key>> {
         let keys = match &self.keys {
+            // Nobody publishes a secret, so nobody is asked for one.
+            Keys::Published(_) if algorithm.min_secret().is_some() => return None,
             Keys::Published(set) => return set.find(algorithm, id, now).await,
             Keys::Fixed(keys) => keys,
         };

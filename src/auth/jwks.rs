@@ -96,6 +96,10 @@ impl State {
         }
     }
 
+    fn names(&self, id: &str) -> bool {
+        self.loaded.as_ref().is_some_and(|loaded| loaded.keys.iter().any(|key| key.id.as_deref() == Some(id)))
+    }
+
     /// The key of that name; without a name, the only one of the algorithm.
     fn select(&self, algorithm: Algorithm, id: Option<&str>) -> Option<Arc<Key>> {
         let keys = self.loaded.as_ref().map(|loaded| loaded.keys.as_slice()).unwrap_or_default();
@@ -148,7 +152,8 @@ impl KeySet {
             let age = state.age(now);
             if matches!(age, Age::Fresh | Age::Ageing) {
                 let found = state.select(algorithm, id);
-                let hopeless = id.is_none_or(|id| state.unknown.holds(id, now));
+                // A key of that name for something else stays that until the set is refreshed anyway.
+                let hopeless = id.is_none_or(|id| state.unknown.holds(id, now) || state.names(id));
                 if found.is_some() || hopeless {
                     if age == Age::Ageing {
                         self.start(&mut state, now);

@@ -318,3 +318,58 @@ pub fn from_jwk_text(text: &str, algorithm: Option<Algorithm>, id: Option<String
     key.id = id.or(key.id);
     Ok(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 65537 to the power of `exponent`, big-endian.
+    fn power(exponent: usize) -> Vec<u8> {
+        let mut number = vec![1u8];
+        for _ in 0..exponent {
+            let mut carry = 0u64;
+            for byte in number.iter_mut().rev() {
+                let product = u64::from(*byte) * 65537 + carry;
+                *byte = product.to_le_bytes()[0];
+                carry = product >> 8;
+            }
+            while carry > 0 {
+                number.insert(0, carry.to_le_bytes()[0]);
+                carry >>= 8;
+            }
+        }
+        number
+    }
+
+    #[test]
+    fn a_modulus_of_a_broken_generator_is_known() {
+        let mut weak = power(128);
+        assert_eq!(weak.len(), 257);
+        let key = |n: &[u8]| rsa(n, &[1, 0, 1], Algorithm::Rs256, None).map(|_| ());
+        assert_eq!(key(&weak), Err("was made by a generator that can be broken (ROCA)"));
+        let last = weak.len() - 1;
+        weak[last] ^= 2;
+        assert_eq!(key(&weak), Ok(()));
+    }
+
+    #[test]
+    fn an_exponent_is_odd_and_at_least_3() {
+        let mut n = vec![0xc5; 256];
+        n[255] = 1;
+        for (exponent, good) in [
+            (&[3][..], true),
+            (&[0, 3], true),
+            (&[1, 0, 1], true),
+            (&[0xff, 0xff, 0xff, 0xff], true),
+            (&[], false),
+            (&[0], false),
+            (&[1], false),
+            (&[0, 1], false),
+            (&[2], false),
+            (&[1, 0, 0], false),
+            (&[1, 0, 0, 0, 1], false),
+        ] {
+            assert_eq!(rsa(&n, exponent, Algorithm::Rs256, None).is_ok(), good, "{exponent:?}");
+        }
+    }
+}

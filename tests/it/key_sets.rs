@@ -7,8 +7,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use patchbay::auth::issuer::{Issuer, Keys};
 use patchbay::auth::jwks::{KeySet, Location, WINDOW};
-use patchbay::auth::jwt::{Claims, Verifier};
-use patchbay::auth::key::Algorithm;
+use patchbay::auth::jwt::{Audience, Claims, Verifier};
+use patchbay::auth::key::{Algorithm, Key};
+use proptest::prelude::*;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::harness::issuer::{FakeIssuer, Signer, base64};
@@ -352,5 +354,58 @@ async fn discovery_believes_the_issuer_about_itself_only() {
         let listed: Option<String> = listed;
         let side = Side::at(issuer, Location::Discovery { key_set: listed.map(|listed| listed.parse().unwrap()) });
         assert_eq!(side.accepts(&signer, "ES256", "one", now()).await, accepted, "{what}");
+    }
+}
+
+/// What cannot hold whatever the keys are costs the issuer nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_hold_asks_nobody() {
+    let side = Side::new().await;
+    let signer = Signer::p256();
+    side.issuer.keys(&[signer.named("one", &json!({}))]);
+    let begin = now();
+    let token = |header: Value, change: &dyn Fn(&mut Claims)| {
+        let mut claims = side.claims(begin);
+        change(&mut claims);
+        signer.token(&header, &serde_json::to_string(&claims).unwrap())
+    };
+    let header = json!({"alg": "ES256", "kid": "one"});
+    for (what, token) in [
+        ("another issuer", token(header.clone(), &|claims| claims.iss = "https://evil.example".to_owned())),
+        ("another audience", token(header.clone(), &|claims| claims.aud = Audience::One("somebody".to_owned()))),
+        ("expired", token(header.clone(), &|claims| claims.exp = begin.timestamp() - 60)),
+        ("a secret's algorithm", token(json!({"alg": "HS256", "kid": "one"}), &|_| ())),
+        ("no algorithm", token(json!({"alg": "none", "kid": "one"}), &|_| ())),
+        ("a very long name", token(json!({"alg": "ES256", "kid": "x".repeat(257)}), &|_| ())),
+        ("its own key", token(json!({"alg": "ES256", "kid": "one", "jwk": signer.jwk()}), &|_| ())),
+    ] {
+        assert!(side.verifier.verify(&token, begin).await.is_err(), "{what}");
+        assert_eq!(side.issuer.asked(), 0, "{what}");
+    }
+    assert!(side.accepts(&signer, "ES256", "one", begin).await);
+    // A name that is there, for another algorithm, is no reason to ask again.
+    let later = begin + TimeDelta::minutes(1);
+    assert!(side.verifier.verify(&token(json!({"alg": "RS256", "kid": "one"}), &|_| ()), later).await.is_err());
+    assert_eq!(side.issuer.asked(), 1);
+}
+
+proptest! {
+    /// Whatever comes as a token or as a key set is answered, and does not end the service.
+    #[test]
+    fn nothing_makes_it_panic(text in ".*", header in ".*", payload in ".*", member in "[a-z]{1,4}", value in ".*") {
+        let key = SecretString::from("s".repeat(32));
+        let issuer = Issuer::new("i", AUDIENCE, vec![Key::hs256(&key, None).unwrap()]);
+        let verifier = Verifier::new(vec![issuer]);
+        let verify = |token: &str| futures_util::FutureExt::now_or_never(verifier.verify(token, now())).unwrap();
+        assert!(verify(&text).is_err());
+        assert!(verify(&format!("{text}.{text}.{text}")).is_err());
+        let json = json!({"alg": header, &member: value}).to_string();
+        let parts = [json.as_bytes(), header.as_bytes()].map(base64);
+        assert!(verify(&format!("{}.{}.{text}", parts[0], base64(payload.as_bytes()))).is_err());
+        assert!(verify(&format!("{}.{}.", parts[1], base64(payload.as_bytes()))).is_err());
+        let jwk = json!({"kty": header, "crv": "P-256", "x": payload, "y": text, "n": value, "e": text, &member: value});
+        assert!(Key::from_jwk(jwk.as_object().unwrap(), Algorithm::Rs256).is_err());
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", data_encoding::BASE64.encode(text.as_bytes()));
+        assert!(Key::from_pem(&pem, None, None).is_err());
     }
 }

@@ -391,3 +391,46 @@ jwks_url = "https://user:password-s3cret@eight.example/keys"
         assert!(said.code == Some(2) && said.err.to_lowercase().contains("issuers is not"), "{list}: {}", said.err);
     }
 }
+
+/// The example of the README is one: all that it lacks is its files.
+#[test]
+fn the_example_of_the_readme_is_read() {
+    let readme = include_str!("../../README.md");
+    let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let file = private(home.path(), "patchbay.toml", example);
+    let said = run(&mut patchbay(&["serve", "--config", &file]));
+    assert_eq!(said.code, Some(2));
+    let problems: Vec<_> = said.err.lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
+    assert_eq!(problems.len(), 4, "{}", said.err);
+    assert!(problems[0].starts_with("DATABASE_URL") && problems[1].starts_with("PATCHBAY_ROOT_KEY"), "{problems:?}");
+    assert!(
+        problems[2].contains("keys[0]: pem_file: /etc/") && problems[3].contains("keys[1]: jwk_file: /etc/"),
+        "{problems:?}"
+    );
+}
+
+/// Without DATABASE_URL they speak to the development service, whether it runs or not.
+#[test]
+fn the_development_service_has_organizations_too() {
+    let home = tempfile::tempdir().unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = patchbay(arguments);
+        let said = run(command.args(["--json", "--data-dir"]).arg(home.path()));
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        serde_json::from_str::<Value>(&said.out).unwrap()
+    };
+    let slugs = || {
+        let listed = command(&["organization", "list"]);
+        listed.as_array().unwrap().iter().map(|found| found["slug"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let mut service = Service::dev(home.path()).unwrap();
+    assert_eq!(slugs(), ["acme", "globex"]);
+    command(&["organization", "create", "--name", "Initech", "--slug", "initech"]);
+    command(&["revoke", "--user", "mia@acme.example"]);
+    service.signal("TERM");
+    assert_eq!(service.wait(), Some(0));
+    assert_eq!(slugs(), ["acme", "globex", "initech"]);
+    command(&["organization", "delete", "initech", "--yes"]);
+    assert_eq!(slugs(), ["acme", "globex"]);
+}

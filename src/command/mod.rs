@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use patchbay::config::Source;
-use patchbay::db::Db;
+use patchbay::db::{self, Db};
 use patchbay::dev::Borrowed;
 use patchbay::vault::{RootKey, Vault};
 
@@ -35,7 +35,19 @@ pub struct Open {
 
 impl Place {
     /// The database of DATABASE_URL; else the one of the development service. With `needs_key` the root key as well.
-    pub fn open(&self, needs_key: bool) -> Result<Open> {
+    pub async fn open(&self, needs_key: bool) -> Result<Open> {
+        let open = self.find(needs_key)?;
+        match open.db.system_read(async |tx| db::migration::pending(tx).await).await {
+            Ok(pending) if pending.is_empty() => Ok(open),
+            found => {
+                open.close();
+                let pending = found?;
+                anyhow::bail!("the database lacks migrations {}: run `patchbay migrate`", pending.join(", "))
+            }
+        }
+    }
+
+    fn find(&self, needs_key: bool) -> Result<Open> {
         let mut source = Source::process(self.config.as_deref());
         if source.has_database() {
             let database = source.database();

@@ -143,7 +143,7 @@ pub async fn run(arguments: OrganizationArguments) -> Result<()> {
         Delete(arguments) => (&arguments.place, false),
     };
     let json = place.json;
-    let mut open = place.open(needs_key)?;
+    let mut open = place.open(needs_key).await?;
     let done = match &arguments.command {
         Create(arguments) => create(&mut open, arguments).await,
         List(_) => list(&open.db).await,

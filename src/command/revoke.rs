@@ -30,7 +30,7 @@ pub struct RevokeArguments {
 /// Runs the command.
 pub async fn run(arguments: RevokeArguments) -> Result<()> {
     let RevokeArguments { user, issuer, token_id, place } = &arguments;
-    let open = place.open(false)?;
+    let open = place.open(false).await?;
     let now = Clock::System.now();
     let done = match (user, issuer.as_deref().zip(token_id.as_deref())) {
         (Some(user), _) => person(&open.db, user, now).await,

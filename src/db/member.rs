@@ -225,12 +225,23 @@ pub async fn put_as_issuer_says(
 /// and have never come. They go to the person whom `issuer` calls `subject`, who is one of them if not known yet. A person
 /// who has an identity is never touched.
 pub async fn accept_pending(tx: &SystemTx, issuer: &str, subject: &str, email: &str) -> Result<bool> {
-    let pending: Vec<UserId> = users::table
+    let locked: Vec<UserId> = users::table
         .filter(users::email.is_not_null().and(lower(users::email.assume_not_null()).eq(lower(email.to_owned()))))
         .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
         .order((users::created_at.asc(), users::id.asc()))
         .select(users::id)
         .for_update()
+        .load(&mut tx.conn())
+        .await?;
+    if locked.is_empty() {
+        return Ok(false);
+    }
+    // Asked again: while this waited for the lock, somebody else of that address may have come and gone with it.
+    let pending: Vec<UserId> = users::table
+        .filter(users::id.eq_any(locked))
+        .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
+        .order((users::created_at.asc(), users::id.asc()))
+        .select(users::id)
         .load(&mut tx.conn())
         .await?;
     let Some((first, rest)) = pending.split_first() else { return Ok(false) };

@@ -32,4 +32,5 @@ mod organization;
 mod organization_command;
 mod other_issuers;
 mod page;
+mod revocation;
 mod serve;

@@ -57,7 +57,7 @@ pub enum Code {
     AuthMethodUnsupported,
     /// No such object, or not visible: the same answer.
     NotFound,
-    /// The name is taken by another configuration of the same owner and connector.
+    /// The name is taken: by another configuration of the same owner and connector, or by another connector.
     NameTaken,
     /// The object has changed since it was read.
     VersionConflict,
@@ -165,6 +165,7 @@ impl From<diesel::result::Error> for Error {
             diesel::result::Error::DatabaseError(Kind::Unknown, information)
                 if [
                     "canceling statement due to statement timeout",
+                    "canceling statement due to lock timeout",
                     "terminating connection due to administrator command",
                     "the database system is",
                 ]

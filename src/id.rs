@@ -137,6 +137,11 @@ id_type!(
     "pconf"
 );
 id_type!(
+    /// A connector that an organization has defined for itself.
+    ConnectorId,
+    "pcon"
+);
+id_type!(
     /// An entry of the audit log.
     AuditEntryId,
     "aud"

@@ -31,6 +31,7 @@
 pub mod api_key;
 pub mod configuration;
 mod connect;
+pub mod connector;
 pub mod credential;
 pub mod filter;
 pub mod member;

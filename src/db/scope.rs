@@ -283,6 +283,7 @@ macro_rules! organization_tables {
 organization_tables!(
     api_keys by organization_id,
     configurations by organization_id,
+    connectors by organization_id,
     credentials by organization_id,
     members by organization_id,
     organization_keys by organization_id,

@@ -40,7 +40,11 @@ pub struct Query(
 
 /// Everything that may be changed. Object first, then verb, so that mutations of one object stand together.
 #[derive(MergedObject, Default)]
-pub struct Mutation(configuration::mutation::ConfigurationMutation, api_key::ApiKeyMutation);
+pub struct Mutation(
+    configuration::mutation::ConfigurationMutation,
+    connector::mutation::ConnectorMutation,
+    api_key::ApiKeyMutation,
+);
 
 /// The most errors that one answer tells.
 const MAX_ERRORS: usize = 20;

@@ -12,10 +12,10 @@ use super::organization::{self, Organization, OrganizationMember, User};
 use crate::app::App;
 use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::Action;
-use crate::connector::catalog;
+use crate::connector::{catalog, custom};
 use crate::db;
 use crate::error::{Code, Rejection};
-use crate::id::{ApiKeyId, ConfigurationId, MemberId, OrganizationId, UserId};
+use crate::id::{ApiKeyId, ConfigurationId, ConnectorId, MemberId, OrganizationId, UserId};
 
 const MAX_NODES: usize = 100;
 
@@ -78,10 +78,7 @@ async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     if parsed::<OrganizationId>(ids).contains(&caller.organization()) {
         found.insert(caller.organization().to_string(), organization::own(ctx).await?.into());
     }
-    if caller.may(Action::ConnectorRead) {
-        let connectors = ids.iter().filter_map(|id| catalog::find(id));
-        found.extend(connectors.map(|connector| (connector.id.to_owned(), PersonalConnector(connector).into())));
-    }
+    found.extend(connectors(app, caller, ids).await?);
     Ok(ids.iter().map(|id| found.get(id.as_str()).cloned()).collect())
 }
 
@@ -99,6 +96,20 @@ async fn configurations(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found>
     let rows =
         app.db.read(caller, Action::ConfigurationRead, async |tx| db::configuration::find_many(tx, &ids).await).await?;
     Ok(rows.into_iter().map(|row| (row.0.id.to_string(), PersonalConnectorConfiguration::from(row).into())).collect())
+}
+
+async fn connectors(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
+    if !caller.may(Action::ConnectorRead) {
+        return Ok(Vec::new());
+    }
+    let mut found: Vec<_> = ids.iter().filter_map(|id| catalog::find(id)).collect();
+    let ids: Vec<ConnectorId> = parsed(ids);
+    if !ids.is_empty() {
+        let rows =
+            app.db.read(caller, Action::ConnectorRead, async |tx| db::connector::find_many(tx, &ids).await).await?;
+        found.extend(rows.into_iter().map(custom::from_row).collect::<crate::error::Result<Vec<_>>>()?);
+    }
+    Ok(found.into_iter().map(|connector| (connector.id.to_string(), PersonalConnector(connector).into())).collect())
 }
 
 async fn members(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {

@@ -1,5 +1,7 @@
 //! Mutations of configurations and of their credentials.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, OneofObject};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -10,7 +12,7 @@ use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::{Action, Role};
 use crate::connector::configuration as rules;
 use crate::connector::credentials::Credentials;
-use crate::connector::{Connector, catalog};
+use crate::connector::{Connector, custom};
 use crate::db::configuration::{Configuration, ConfigurationChanges, NewConfiguration, Owner, WithCredential};
 use crate::db::{self, OrgTx};
 use crate::error::{Code, Detail, Error, Rejection, Result};
@@ -206,12 +208,24 @@ async fn read_back(tx: &OrgTx, id: ConfigurationId) -> Result<WithCredential> {
     db::configuration::find(tx, id).await?.ok_or_else(not_found)
 }
 
-/// The connector of a stored row. One that has left the catalogue keeps its rows and takes no changes to them.
-fn connector_of(row: &Configuration) -> Result<&'static Connector> {
-    catalog::find(&row.connector_id).ok_or_else(|| {
+/// The connector of a stored row, held as it is. One that has left the catalogue keeps its rows and takes no changes to them.
+async fn connector_of(tx: &OrgTx, row: &Configuration) -> Result<Arc<Connector>> {
+    custom::find_and_hold(tx, &row.connector_id).await?.ok_or_else(|| {
         let message = format!("{} is not in the catalogue any more.", row.connector_id);
         Rejection::new(Code::InvalidState, &["id"], message).into()
     })
+}
+
+/// The connector of a new configuration, held as it is.
+async fn connector_for_new(tx: &OrgTx, id: &str) -> Result<Arc<Connector>> {
+    let field = ["input", "personalConnectorId"];
+    let connector = custom::find_and_hold(tx, id).await?;
+    let connector = connector.ok_or_else(|| Rejection::not_found(&field, "personal connector"))?;
+    if !connector.is_enabled() {
+        let message = "The personal connector is disabled: it takes no new configurations.";
+        return Err(Rejection::new(Code::InvalidState, &field, message).into());
+    }
+    Ok(connector)
 }
 
 /// Turns the violation of a name's uniqueness into what the caller can use: who has the name.
@@ -253,26 +267,26 @@ async fn create(
     if credentials.is_some() {
         caller.require(Action::CredentialWrite)?;
     }
-    let connector = catalog::find(&personal_connector_id)
-        .ok_or_else(|| Rejection::not_found(&["input", "personalConnectorId"], "personal connector"))?;
     let configuration = Value::from(configuration);
     let metadata = metadata.map(Value::from);
     let credentials = credentials.map(Credentials::from);
-    let mut rejections = Vec::new();
-    rejections.extend(rules::check_name(&name, &["input", "name"]));
-    rejections.extend(check_configuration(connector, &configuration, &["input", "configuration"]));
-    rejections
-        .extend(description.as_deref().and_then(|text| rules::check_description(text, &["input", "description"])));
-    rejections.extend(metadata.as_ref().and_then(|pairs| rules::check_metadata(pairs, &["input", "metadata"])));
-    if let Some(credentials) = &credentials {
-        rejections.extend(credentials.check(connector, &["input", "credentials"]));
-    }
-    reject(rejections)?;
+    let check = |connector: &Connector| {
+        let mut rejections = Vec::new();
+        rejections.extend(rules::check_name(&name, &["input", "name"]));
+        rejections.extend(check_configuration(connector, &configuration, &["input", "configuration"]));
+        rejections
+            .extend(description.as_deref().and_then(|text| rules::check_description(text, &["input", "description"])));
+        rejections.extend(metadata.as_ref().and_then(|pairs| rules::check_metadata(pairs, &["input", "metadata"])));
+        if let Some(credentials) = &credentials {
+            rejections.extend(credentials.check(connector, &["input", "credentials"]));
+        }
+        reject(rejections)
+    };
 
     let owner = owner.map(|owner| owner.resolve(caller)).transpose()?.unwrap_or(caller.actor());
     let new = NewConfiguration {
         owner,
-        connector_id: connector.id,
+        connector_id: &personal_connector_id,
         name: &name,
         configuration: &configuration,
         enabled,
@@ -282,10 +296,12 @@ async fn create(
     let row = app
         .db
         .write(caller, Action::ConfigurationCreate, async |tx| {
+            let connector = connector_for_new(tx, &personal_connector_id).await?;
+            check(&connector)?;
             require_owner(tx, owner).await?;
             let row = db::configuration::create(tx, &new).await?;
             let Some(credentials) = &credentials else { return Ok((row, None)) };
-            credentials.store(tx, &app.vault, connector, &row).await?;
+            credentials.store(tx, &app.vault, &connector, &row).await?;
             let info = db::credential::find(tx, row.id).await?;
             Ok((row, info))
         })
@@ -295,7 +311,7 @@ async fn create(
             personal_connector_configuration: Some(row.into()),
             user_errors: Vec::new(),
         }),
-        Err(error) => Err(explain_name(app, caller, error, owner, connector.id, &name).await),
+        Err(error) => Err(explain_name(app, caller, error, owner, &personal_connector_id, &name).await),
     }
 }
 
@@ -458,14 +474,14 @@ async fn update(
         .db
         .write(caller, Action::ConfigurationUpdate, async |tx| {
             let row = lock(tx, &id, expected_version).await?;
-            let connector = connector_of(&row)?;
+            let connector = connector_of(tx, &row).await?;
             let field = if input.configuration_patch.is_value() { "configurationPatch" } else { "configuration" };
-            let changes = changes(input, &row, connector)?;
+            let changes = changes(input, &row, &connector)?;
             if changes == ConfigurationChanges::default() {
                 let message = "There is nothing to change: give at least one field.";
                 return Err(Rejection::new(Code::Required, &["input"], message).into());
             }
-            check_destination(tx, &row, connector, &changes, field).await?;
+            check_destination(tx, &row, &connector, &changes, field).await?;
             if let Some(name) = &changes.name {
                 let owner = row.owner_user_id.map(Actor::User).or(row.owner_api_key_id.map(Actor::ApiKey));
                 attempt = owner.map(|owner| (owner, row.connector_id.clone(), name.clone()));
@@ -588,9 +604,9 @@ impl ConfigurationMutation {
         let credentials = Credentials::from(credentials);
         let rotated = app.db.write(caller, Action::CredentialWrite, async |tx| {
             let row = lock(tx, &id, None).await?;
-            let connector = connector_of(&row)?;
-            reject(credentials.check(connector, &["credentials"]))?;
-            credentials.store(tx, &app.vault, connector, &row).await?;
+            let connector = connector_of(tx, &row).await?;
+            reject(credentials.check(&connector, &["credentials"]))?;
+            credentials.store(tx, &app.vault, &connector, &row).await?;
             db::configuration::touch_credential(tx, row.id).await?;
             let personal_connector_configuration = readable(caller, read_back(tx, row.id).await?);
             Ok(PersonalConnectorConfigurationRotateCredentialsPayload {

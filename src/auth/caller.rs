@@ -89,9 +89,8 @@ impl Caller {
         let (role, key) = action.rule();
         (self.role >= role || (key == KeyRule::Itself && matches!(self.actor, Actor::ApiKey(_))))
             && match (self.actor, key) {
-                (Actor::User(_), _) | (_, KeyRule::Always) => true,
-                // Which key it is about is the action's to check.
-                (Actor::ApiKey(_), KeyRule::Itself) => true,
+                // Itself: which key it is about is the action's to check.
+                (Actor::User(_), _) | (_, KeyRule::Always | KeyRule::Itself) => true,
                 (Actor::ApiKey(_), KeyRule::With(scope)) => self.scopes.contains(&scope),
                 (Actor::ApiKey(_), KeyRule::Never) => false,
             }

@@ -21,6 +21,8 @@ mod bad_input;
 mod configuration;
 mod connector;
 mod credentials;
+mod custom_connector;
+mod custom_connector_use;
 mod dev;
 mod filter;
 mod graphiql;

@@ -32,11 +32,21 @@ fn the_policy_reads_like_this() {
 }
 
 /// What each document answers when it is allowed, and which action it is.
-const OPERATIONS: [(&str, &str); 10] = [
+const OPERATIONS: [(&str, &str); 13] = [
     ("viewer.read", "{ viewer { role scopes } }"),
     ("organization.read", "{ organization { name } }"),
     ("member.read", "{ organization { members { totalCount } } }"),
     ("personal_connector.read", "{ personalConnectors { totalCount } }"),
+    (
+        "personal_connector.create",
+        "mutation { personalConnectorCreate(input: {name: \"\", serverUrl: \"https://example.com\", authMethods: []}) {
+           userErrors { code } } }",
+    ),
+    (
+        "personal_connector.update",
+        "mutation($id: ID!) { personalConnectorUpdate(id: $id, input: {enabled: true}) { userErrors { code } } }",
+    ),
+    ("personal_connector.delete", "mutation($id: ID!) { personalConnectorDelete(id: $id) { userErrors { code } } }"),
     ("personal_connector_configuration.read", "{ personalConnectorConfigurations { totalCount } }"),
     (
         "personal_connector_configuration.create",

@@ -12,6 +12,7 @@ use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use patchbay::auth::policy::Scope;
 use serde_json::{Value, json};
 
+use crate::custom_connector::{crm, define};
 use crate::harness::{Client, Database, Organization, TestApp, fresh_database, github};
 use crate::schema::{document, types};
 
@@ -163,6 +164,7 @@ async fn roles_may_do_few_things() {
 struct Everything {
     organization: Organization,
     configuration: Value,
+    connector: Value,
     api_key: Value,
     member: Value,
     user: Value,
@@ -175,6 +177,7 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
     input["metadata"] = json!({"of": name});
     input["credentials"] = json!({"bearer": {"token": "s3cret"}});
     let configuration = organization.owner.create(input).await["id"].clone();
+    let connector = define(&organization.owner, crm(name)).await["id"].clone();
     organization.api_key(&[Scope::ConfigurationsRead]).await;
     let answer = organization
         .owner
@@ -187,6 +190,7 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
     let at = |pointer: &str| answer.data(pointer).clone();
     Everything {
         configuration,
+        connector,
         api_key: at("/organization/apiKeys/nodes/0/id"),
         member: at("/organization/members/nodes/0/id"),
         user: at("/organization/members/nodes/0/userId"),
@@ -198,7 +202,7 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
 /// One case for each field of `Query` and `Mutation`: what it answers about another organization's things. The matrix
 /// fails on a field that has none.
 fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Value)>> {
-    let Everything { organization, configuration, api_key, member, user, cursor } = theirs;
+    let Everything { organization, configuration, connector, api_key, member, user, cursor } = theirs;
     let gone = |path: &str| json!({"userErrors": [{"code": "NOT_FOUND", "field": [path]}]});
     let mutation = |field: &str, arguments: &str, parameters: &str, variables: Value, payload: Value| {
         (
@@ -208,7 +212,7 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
         )
     };
     let by_id = |field: &str, id: &Value| mutation(field, "id: $id", "$id: ID!", json!({"id": id}), gone("id"));
-    let ids = [configuration, api_key, member, user, &json!(organization.id.to_string())];
+    let ids = [configuration, connector, api_key, member, user, &json!(organization.id.to_string())];
     let mut create = github("theirs");
     create["owner"] = json!({"userId": user});
     let mut create_for_key = github("theirs");
@@ -238,7 +242,7 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
         ("nodes", vec![(
             "query($ids: [ID!]!) { nodes(ids: $ids) { id } }".to_owned(),
             json!({"ids": ids}),
-            json!({"nodes": [null, null, null, null, null]}),
+            json!({"nodes": [null, null, null, null, null, null]}),
         )]),
         ("personalConnectorConfiguration", vec![(
             "query($id: ID!) { personalConnectorConfiguration(id: $id) { id } }".to_owned(),
@@ -254,27 +258,65 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
             list(json!({"not": {"id": {"eq": "nothing"}}})),
             list(json!({"ownedByViewer": false})),
             list(json!({"metadata": {"hasKey": "of"}})),
+            list(json!({"personalConnectorId": {"eq": connector}})),
             (
                 "query($after: String) { personalConnectorConfigurations(after: $after) { totalCount } }".to_owned(),
                 json!({"after": cursor}),
                 json!("BAD_USER_INPUT at after"),
             ),
         ]),
-        ("personalConnector", vec![(
-            "{ personalConnector(id: \"pcon_github\") { configurations { totalCount } } }".to_owned(),
-            json!({}),
-            json!({"personalConnector": {"configurations": {"totalCount": 0}}}),
+        ("personalConnector", vec![
+            (
+                "{ personalConnector(id: \"pcon_github\") { configurations { totalCount } } }".to_owned(),
+                json!({}),
+                json!({"personalConnector": {"configurations": {"totalCount": 0}}}),
+            ),
+            (
+                "query($id: ID!) { personalConnector(id: $id) { id name configurations { totalCount } } }".to_owned(),
+                json!({"id": connector}),
+                json!({"personalConnector": null}),
+            ),
+        ]),
+        ("personalConnectors", vec![
+            (
+                "{ personalConnectors { nodes { configurations { totalCount } } } }".to_owned(),
+                json!({}),
+                json!({"personalConnectors": {"nodes": vec![json!({"configurations": {"totalCount": 0}}); 5]}}),
+            ),
+            (
+                "query($id: ID!) { personalConnectors(filter: {id: {eq: $id}}) { totalCount nodes { id } } }".to_owned(),
+                json!({"id": connector}),
+                json!({"personalConnectors": {"totalCount": 0, "nodes": []}}),
+            ),
+        ]),
+        ("validateConfiguration", vec![
+            (
+                "{ validateConfiguration(personalConnectorId: \"pcon_github\", configuration: {repository: \"a/b\"}) { valid } }".to_owned(),
+                json!({}),
+                json!({"validateConfiguration": {"valid": true}}),
+            ),
+            (
+                "query($id: ID!) { validateConfiguration(personalConnectorId: $id, configuration: {region: \"eu\"}) { valid } }".to_owned(),
+                json!({"id": connector}),
+                json!("BAD_USER_INPUT at personalConnectorId"),
+            ),
+        ]),
+        ("personalConnectorCreate", vec![mutation(
+            // The other organization has a connector of this name: here the name is free, and the address is what is wrong.
+            "personalConnectorCreate",
+            "input: {name: $name, serverUrl: \"http://example.com\", authMethods: [{type: none}]}",
+            "$name: String!",
+            json!({"name": "Acme"}),
+            json!({"userErrors": [{"code": "INVALID", "field": ["input", "serverUrl"]}]}),
         )]),
-        ("personalConnectors", vec![(
-            "{ personalConnectors { nodes { configurations { totalCount } } } }".to_owned(),
-            json!({}),
-            json!({"personalConnectors": {"nodes": vec![json!({"configurations": {"totalCount": 0}}); 5]}}),
+        ("personalConnectorUpdate", vec![mutation(
+            "personalConnectorUpdate",
+            "id: $id, input: {name: \"stolen\"}",
+            "$id: ID!",
+            json!({"id": connector}),
+            gone("id"),
         )]),
-        ("validateConfiguration", vec![(
-            "{ validateConfiguration(personalConnectorId: \"pcon_github\", configuration: {repository: \"a/b\"}) { valid } }".to_owned(),
-            json!({}),
-            json!({"validateConfiguration": {"valid": true}}),
-        )]),
+        ("personalConnectorDelete", vec![by_id("personalConnectorDelete", connector)]),
         ("apiKey", vec![(
             "query($id: ID!) { apiKey(id: $id) { id } }".to_owned(),
             json!({"id": api_key}),
@@ -291,6 +333,11 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
                 format!("mutation({create_document}) {{ personalConnectorConfigurationCreate(input: $input) {{ userErrors {{ code field }} }} }}"),
                 json!({"input": create_for_key}),
                 json!({"personalConnectorConfigurationCreate": {"userErrors": [{"code": "NOT_FOUND", "field": ["input", "owner", "apiKeyId"]}]}}),
+            ),
+            (
+                format!("mutation({create_document}) {{ personalConnectorConfigurationCreate(input: $input) {{ userErrors {{ code field }} }} }}"),
+                json!({"input": {"personalConnectorId": connector, "name": "theirs", "configuration": {"region": "eu"}}}),
+                json!({"personalConnectorConfigurationCreate": {"userErrors": [{"code": "NOT_FOUND", "field": ["input", "personalConnectorId"]}]}}),
             ),
         ]),
         ("personalConnectorConfigurationUpdate", vec![mutation(
@@ -327,8 +374,11 @@ async fn assert_nothing_seen_or_touched(app: &TestApp) {
     let (acme, globex) = (everything(app, "Acme").await, everything(app, "Globex").await);
     // The attacker must have nothing of its own that a case would count.
     let attacker = globex.organization.person(patchbay::auth::policy::Role::Admin).await;
-    for id in [&globex.configuration] {
-        let document = "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { userErrors { code } } }";
+    for (delete, id) in [
+        ("personalConnectorConfigurationDelete", &globex.configuration),
+        ("personalConnectorDelete", &globex.connector),
+    ] {
+        let document = &format!("mutation($id: ID!) {{ {delete}(id: $id) {{ userErrors {{ code }} }} }}");
         assert_eq!(
             globex.organization.owner.gql(document, json!({"id": id})).await.user_errors(),
             Vec::<String>::new()
@@ -373,7 +423,8 @@ async fn snapshot(owner: &Client) -> Value {
     let document = "{
         organization { name updatedAt members { nodes { id role updatedAt } } apiKeys { nodes { id revokedAt version } } }
         personalConnectorConfigurations { totalCount nodes { id name enabled metadata version updatedAt authMethod
-          credentialsInfo { rotatedAt } } } }";
+          credentialsInfo { rotatedAt } } }
+        personalConnectors { totalCount nodes { id name enabled version updatedAt } } }";
     owner.gql(document, json!({})).await.body["data"].clone()
 }
 
@@ -413,9 +464,16 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             globex.organization.id.uuid()
         );
         connection.batch_execute(&begin).await.unwrap();
-        for table in
-            ["organizations", "members", "api_keys", "configurations", "credentials", "organization_keys", "audit_log"]
-        {
+        for table in [
+            "organizations",
+            "members",
+            "api_keys",
+            "configurations",
+            "connectors",
+            "credentials",
+            "organization_keys",
+            "audit_log",
+        ] {
             let column = if table == "organizations" { "id" } else { "organization_id" };
             let sql = format!("SELECT DISTINCT {column}::text AS line FROM {table}");
             let seen: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
@@ -428,6 +486,8 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
         for statement in [
             "UPDATE configurations SET name = name || '!'",
             "DELETE FROM credentials",
+            "UPDATE connectors SET enabled = false",
+            "DELETE FROM connectors",
             "UPDATE api_keys SET revoked_at = now()",
         ] {
             let sql = format!("{statement} WHERE organization_id = '{}'", acme.organization.id.uuid());
@@ -461,6 +521,15 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
                     uuid(&acme.configuration)
                 ),
                 "credentials_configuration_id_fkey",
+            ),
+            (
+                format!(
+                    "INSERT INTO configurations (id, owner_user_id, connector_id, custom_connector_id, name, configuration)
+                     SELECT gen_random_uuid(), user_id, '{}', '{}', 'x', '{{}}' FROM members",
+                    acme.connector.as_str().unwrap(),
+                    uuid(&acme.connector)
+                ),
+                "configurations_custom_connector_id_fkey",
             ),
             ("UPDATE configurations SET organization_id = gen_random_uuid()".to_owned(), "permission denied"),
             ("UPDATE members SET role = 'owner'".to_owned(), "permission denied"),
@@ -501,6 +570,7 @@ fn uuid(id: &Value) -> uuid::Uuid {
     let text = id.as_str().unwrap();
     match text.split_once('_').unwrap().0 {
         "user" => text.parse::<patchbay::id::UserId>().unwrap().uuid(),
+        "pcon" => text.parse::<patchbay::id::ConnectorId>().unwrap().uuid(),
         _ => text.parse::<patchbay::id::ConfigurationId>().unwrap().uuid(),
     }
 }
@@ -520,6 +590,28 @@ async fn not_yours_looks_like_not_there() {
     ] {
         let mut answers = Vec::new();
         for id in [&acme.configuration, &unknown] {
+            let answer = globex.organization.owner.with("x-request-id", "same").gql(document, json!({"id": id})).await;
+            answers.push((answer.status, answer.text));
+        }
+        assert_eq!(answers[0], answers[1], "{document}");
+    }
+}
+
+/// The same for a connector of another organization, in every place that takes one.
+#[tokio::test]
+async fn not_your_connector_looks_like_none() {
+    let app = TestApp::new();
+    let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
+    let unknown = json!("pcon_01m00000000000000000000000");
+    for document in [
+        "query($id: ID!) { node(id: $id) { id } personalConnector(id: $id) { id } personalConnectors(filter: {id: {eq: $id}}) { totalCount } }",
+        "query($id: ID!) { validateConfiguration(personalConnectorId: $id, configuration: {}) { valid } }",
+        "mutation($id: ID!) { personalConnectorDelete(id: $id) { deletedId userErrors { code message field } } }",
+        "mutation($id: ID!) { personalConnectorUpdate(id: $id, input: {enabled: false}, expectedVersion: 1) { userErrors { code message field } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationCreate(input: {personalConnectorId: $id, name: \"x\", configuration: {}}) { userErrors { code message field } } }",
+    ] {
+        let mut answers = Vec::new();
+        for id in [&acme.connector, &unknown] {
             let answer = globex.organization.owner.with("x-request-id", "same").gql(document, json!({"id": id})).await;
             answers.push((answer.status, answer.text));
         }

@@ -297,22 +297,17 @@ fn changes(
     }
 
     let mut rejections = Vec::new();
-    let texts: [(_, fn(&str, &[&str]) -> Option<Rejection>, _); 7] = [
-        (changes.name.as_deref(), check_name, "name"),
-        (changes.description.iter().flatten().next().map(String::as_str), check_description, "description"),
-        (changes.category.as_deref(), custom::check_category, "category"),
-        (changes.icon_url.iter().flatten().next().map(String::as_str), custom::check_link, "iconUrl"),
-        (changes.documentation_url.iter().flatten().next().map(String::as_str), custom::check_link, "documentationUrl"),
-        (changes.server_url.as_deref(), custom::check_server, "serverUrl"),
-        (
-            changes.deprecation_reason.iter().flatten().next().map(String::as_str),
-            custom::check_reason,
-            "deprecationReason",
-        ),
-    ];
-    for (text, check, name) in texts {
+    let mut check_text = |text: Option<&str>, check: fn(&str, &[&str]) -> Option<Rejection>, name: &str| {
         rejections.extend(text.and_then(|text| check(text, &["input", name])));
-    }
+    };
+    let given = |change: &Option<Option<String>>| change.clone().flatten();
+    check_text(changes.name.as_deref(), check_name, "name");
+    check_text(given(&changes.description).as_deref(), check_description, "description");
+    check_text(changes.category.as_deref(), custom::check_category, "category");
+    check_text(given(&changes.icon_url).as_deref(), custom::check_link, "iconUrl");
+    check_text(given(&changes.documentation_url).as_deref(), custom::check_link, "documentationUrl");
+    check_text(changes.server_url.as_deref(), custom::check_server, "serverUrl");
+    check_text(given(&changes.deprecation_reason).as_deref(), custom::check_reason, "deprecationReason");
     if let Some(guides) = &guides {
         rejections.extend(custom::check_auth_methods(guides, &["input", "authMethods"]));
     }
@@ -342,12 +337,14 @@ fn in_use(caller: &Caller, field: &[&str], ids: &[ConfigurationId], what: &str) 
         return Ok(());
     }
     let count = ids.len();
-    let mut message = format!("{count} {} {what}", if count == 1 { "configuration" } else { "configurations" });
-    if caller.sees_all() {
-        let first: Vec<_> = ids.iter().take(NAMED).map(ToString::to_string).collect();
-        message += &format!(": {}{}", first.join(", "), if count > NAMED { ", ..." } else { "" });
-    }
-    Err(Rejection::new(Code::InUse, field, message + ".").into())
+    let configurations = if count == 1 { "configuration" } else { "configurations" };
+    let first: Vec<_> = ids.iter().take(NAMED).map(ToString::to_string).collect();
+    let message = match (caller.sees_all(), count > NAMED) {
+        (false, _) => format!("{count} {configurations} {what}."),
+        (true, false) => format!("{count} {configurations} {what}: {}.", first.join(", ")),
+        (true, true) => format!("{count} {configurations} {what}: {} and more.", first.join(", ")),
+    };
+    Err(Rejection::new(Code::InUse, field, message).into())
 }
 
 /// Whether a change would break what configurations rely on. The row is this transaction's alone.

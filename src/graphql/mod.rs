@@ -15,6 +15,7 @@ pub mod document;
 pub mod loader;
 pub mod node;
 pub mod organization;
+pub mod rate_limit;
 pub mod scalar;
 pub mod service;
 pub mod user_error;
@@ -35,6 +36,7 @@ pub struct Query(
     configuration::ConfigurationQuery,
     connector::ConnectorQuery,
     api_key::ApiKeyQuery,
+    rate_limit::RateLimitQuery,
     service::ServiceQuery,
 );
 

@@ -4,6 +4,7 @@ mod authenticate;
 mod graphiql;
 mod graphql;
 mod health;
+mod rate_limit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -81,7 +82,7 @@ pub fn router(app: Arc<App>, schema: Schema) -> Router {
                 .allow_origin(AllowOrigin::list(origins))
                 .allow_methods([Method::GET, Method::POST])
                 .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, X_API_KEY, X_ORGANIZATION_ID, X_REQUEST_ID])
-                .expose_headers([X_REQUEST_ID])
+                .expose_headers([X_REQUEST_ID, RETRY_AFTER, rate_limit::RATE_LIMIT, rate_limit::RATE_LIMIT_POLICY])
                 .max_age(Duration::from_hours(1)),
         );
     }

@@ -30,4 +30,5 @@ mod http;
 mod migration;
 mod organization;
 mod page;
+mod rate_limit;
 mod serve;

@@ -322,6 +322,7 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
             json!({"id": api_key}),
             json!({"apiKey": null}),
         )]),
+        ("rateLimit", vec![("{ rateLimit { cost } }".to_owned(), json!({}), json!({"rateLimit": {"cost": 0}}))]),
         ("service", vec![("{ service { version } }".to_owned(), json!({}), json!({"service": {"version": env!("CARGO_PKG_VERSION")}}))]),
         ("personalConnectorConfigurationCreate", vec![
             (

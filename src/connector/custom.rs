@@ -203,20 +203,8 @@ pub fn from_row(row: rows::Connector) -> Result<Arc<Connector>> {
     }))
 }
 
-/// The connector of that id: of the program, or of the organization.
-///
-/// # Errors
-/// What the database says.
-pub async fn find(tx: &OrgTx, id: &str) -> Result<Option<Arc<Connector>>> {
-    if let Some(connector) = catalog::find(id) {
-        return Ok(Some(connector));
-    }
-    let Ok(id) = id.parse::<ConnectorId>() else { return Ok(None) };
-    rows::find_many(tx, &[id]).await?.pop().map(from_row).transpose()
-}
-
-/// The same, held as it is until the transaction ends: nobody changes or deletes it while a configuration is written that
-/// relies on it.
+/// The connector of that id, of the program or of the organization, held as it is until the transaction ends: nobody changes
+/// or deletes it while a configuration is written that relies on it.
 ///
 /// # Errors
 /// What the database says.

@@ -169,7 +169,7 @@ pub async fn find_for_update(tx: &OrgTx, id: ConnectorId) -> Result<Option<Conne
 /// How many the organization has. Until the transaction ends nobody else gets an answer, so that two cannot both be the
 /// last that fits.
 pub async fn count_and_hold(tx: &OrgTx) -> Result<i64> {
-    let (key, _) = tx.caller().organization().uuid().as_u64_pair();
+    let (_, key) = tx.caller().organization().uuid().as_u64_pair();
     // Not for this table alone, but two organizations that wait for each other now and then do no harm.
     diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
         .bind::<BigInt, _>(key.cast_signed())

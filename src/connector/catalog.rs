@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 
+use super::schema::Weight;
 use super::{AuthMethod, AuthMethodGuide, Checker, Compiled, Connector, ConnectorType, Transport};
 use crate::vault::Kind;
 
@@ -46,7 +47,7 @@ fn checker(schema: &Value) -> Checker {
     let schema = schema.clone();
     LazyLock::new(Box::new(move || {
         let validator = jsonschema::options().should_validate_formats(true).build(&schema);
-        Some(Compiled { validator: validator.expect("a schema of the catalogue compiles"), weight: 0 })
+        Some(Compiled { validator: validator.expect("a schema of the catalogue compiles"), weight: Weight::default() })
     }))
 }
 

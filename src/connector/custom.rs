@@ -121,7 +121,7 @@ pub fn check_example(example: &Value, configuration_schema: &Value, field: &[&st
 pub fn breaks(configuration_schema: &Value) -> Option<impl Fn(&Value) -> bool> {
     let compiled = schema::compile(configuration_schema)?;
     Some(move |configuration: &Value| {
-        schema::check_work(compiled.weight, configuration, &[]).is_some() || !compiled.validator.is_valid(configuration)
+        compiled.weight.check(configuration, &[]).is_some() || !compiled.validator.is_valid(configuration)
     })
 }
 

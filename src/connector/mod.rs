@@ -128,8 +128,8 @@ pub struct AuthMethodGuide {
 /// A schema, ready to run.
 struct Compiled {
     validator: Validator,
-    /// How much of it is run on each value ([`schema::weigh`]); nothing for the schemas of the program.
-    weight: usize,
+    /// How much of it is run on each value; nothing for the schemas of the program.
+    weight: schema::Weight,
 }
 
 /// Compiled when first used: most requests only show a schema. Nothing where it cannot be compiled.
@@ -200,7 +200,7 @@ impl Connector {
             let message = "The connector's schema cannot be used any more. An admin has to mend it.";
             return vec![Rejection::new(Code::InvalidState, field, message)];
         };
-        if let Some(rejection) = schema::check_work(*weight, configuration, field) {
+        if let Some(rejection) = weight.check(configuration, field) {
             return vec![rejection];
         }
         let mut rejections: Vec<_> = validator

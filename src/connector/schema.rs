@@ -3,8 +3,9 @@
 //! A schema is a program that somebody else gives us to run. A few lines of it can ask for more memory and time than the
 //! service has: references that double at each step or come back to themselves, patterns that a backtracking engine tries
 //! for years, a thousand errors for each of ten thousand values. So references lead into the schema itself and to no
-//! loop, patterns run on an engine whose time is linear, and what is left is weighed: the JSON values of the schema with
-//! all references unfolded, times the values of a configuration, bound what is looked at and how many errors there are.
+//! loop, patterns run on an engine whose time is linear, and what is left is weighed, with all references unfolded. The
+//! values of a schema times the values of a configuration bound what is looked at and how many errors there are; its
+//! patterns times the text of a configuration bound what is matched, for a large pattern is slow though linear.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,7 +25,9 @@ const MAX_WORK: usize = 1_000_000;
 const MAX_DEPTH: usize = 32;
 const MAX_PATTERNS: usize = 50;
 /// The largest pattern, compiled, in bytes.
-const MAX_PATTERN: usize = 512 * 1024;
+const MAX_PATTERN: usize = 64 * 1024;
+/// The most text that is matched: bytes of a configuration, times patterns.
+const MAX_MATCHING: usize = 256 * 1024;
 
 /// Keywords that hold a schema, a list of them, or schemas by name. Everything else is data, where `$ref` is a name.
 const ONE: [&str; 12] = [
@@ -71,7 +74,7 @@ fn problem(schema: &Value) -> Option<String> {
         return Some("The schema describes an object: its type is \"object\".".to_owned());
     }
     match weigh(schema) {
-        Ok(weight) if weight > MAX_WEIGHT => {
+        Ok(weight) if weight.values > MAX_WEIGHT => {
             return Some(format!("A schema has at most {MAX_WEIGHT} values, its references unfolded."));
         }
         Ok(_) => {}
@@ -85,7 +88,7 @@ fn problem(schema: &Value) -> Option<String> {
 
 /// The schema, ready to run, if it passes [`check`].
 pub(super) fn compile(schema: &Value) -> Option<Compiled> {
-    let weight = weigh(schema).ok().filter(|weight| *weight <= MAX_WEIGHT)?;
+    let weight = weigh(schema).ok().filter(|weight| weight.values <= MAX_WEIGHT)?;
     Some(Compiled { validator: validator(schema)?, weight })
 }
 
@@ -98,11 +101,32 @@ fn validator(schema: &Value) -> Option<Validator> {
         .ok()
 }
 
-/// Whether a configuration is too much for a schema of that weight.
-pub(super) fn check_work(weight: usize, configuration: &Value, field: &[&str]) -> Option<Rejection> {
-    (weight.saturating_mul(values(configuration)) > MAX_WORK).then(|| {
-        Rejection::new(Code::Invalid, field, "The configuration and the connector's schema are too large together.")
-    })
+/// How much a schema makes of each value, with all references unfolded.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Weight {
+    values: usize,
+    patterns: usize,
+}
+
+impl Weight {
+    /// Whether a configuration is too much for a schema of this weight.
+    pub(super) fn check(self, configuration: &Value, field: &[&str]) -> Option<Rejection> {
+        let work = self.values.saturating_mul(values(configuration));
+        let matching = self.patterns.saturating_mul(text(configuration));
+        (work > MAX_WORK || matching > MAX_MATCHING).then(|| {
+            Rejection::new(Code::Invalid, field, "The configuration and the connector's schema are too large together.")
+        })
+    }
+}
+
+/// How much text there is in a value, in bytes, the names of members included.
+fn text(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text).sum(),
+        Value::Object(members) => members.iter().map(|(name, member)| name.len() + text(member)).sum(),
+        _ => 0,
+    }
 }
 
 /// How many values there are in a value, itself and the names of members included.
@@ -114,11 +138,11 @@ fn values(value: &Value) -> usize {
     }
 }
 
-/// The values of a schema, its references unfolded.
+/// What a schema weighs, its references unfolded.
 ///
 /// # Errors
 /// What it may not say, in words.
-fn weigh(schema: &Value) -> Result<usize, String> {
+fn weigh(schema: &Value) -> Result<Weight, String> {
     let mut scales = Scales { root: schema, known: HashMap::new(), open: HashSet::new(), patterns: 0 };
     let size = scales.schema(schema, 0)?;
     if scales.patterns > MAX_PATTERNS {
@@ -129,13 +153,18 @@ fn weigh(schema: &Value) -> Result<usize, String> {
 
 #[derive(Clone, Copy, Default)]
 struct Size {
-    weight: usize,
+    weight: Weight,
     depth: usize,
 }
 
 impl Size {
+    fn of(values: usize) -> Self {
+        Self { weight: Weight { values, patterns: 0 }, depth: 0 }
+    }
+
     fn add(&mut self, part: Self) {
-        self.weight = self.weight.saturating_add(part.weight);
+        self.weight.values = self.weight.values.saturating_add(part.weight.values);
+        self.weight.patterns = self.weight.patterns.saturating_add(part.weight.patterns);
         self.depth = self.depth.max(part.depth);
     }
 }
@@ -163,10 +192,10 @@ impl<'a> Scales<'a> {
         if depth + size.depth > MAX_DEPTH {
             return Err(format!("Schemas nest at most {MAX_DEPTH} levels deep, references included."));
         }
-        if size.weight > 0 {
+        if size.weight.values > 0 {
             return Ok(size);
         }
-        let mut size = Size { weight: 1, depth: 0 };
+        let mut size = Size::of(1);
         if let Value::Object(keywords) = schema {
             self.open.insert(place);
             for (keyword, value) in keywords {
@@ -183,16 +212,20 @@ impl<'a> Scales<'a> {
         if REFUSED.contains(&keyword) {
             return Err(format!("A schema here goes without {keyword}."));
         }
-        let mut size = Size { weight: 1, depth: 0 };
+        let mut size = Size::of(1);
         match (keyword, value) {
             ("$schema", Value::String(dialect)) if dialect.trim_end_matches('#') == DIALECT => {}
             ("$schema", _) => return Err(format!("$schema, where it is given, is {DIALECT}.")),
             ("$ref", Value::String(pointer)) => size.add(self.schema(self.target(pointer)?, depth + 1)?),
             ("patternProperties", Value::Object(named)) => {
                 self.patterns += named.len();
+                size.weight.patterns += named.len();
                 size.add(self.named(named, depth)?);
             }
-            ("pattern", _) => self.patterns += 1,
+            ("pattern", _) => {
+                self.patterns += 1;
+                size.weight.patterns += 1;
+            }
             (name, Value::Object(named)) if NAMED.contains(&name) => size.add(self.named(named, depth)?),
             (name, Value::Array(schemas)) if LIST.contains(&name) => {
                 for schema in schemas {
@@ -202,7 +235,7 @@ impl<'a> Scales<'a> {
             (name, schema @ (Value::Object(_) | Value::Bool(_))) if ONE.contains(&name) => {
                 size.add(self.schema(schema, depth + 1)?);
             }
-            (_, data) => size.weight += values(data),
+            (_, data) => size.weight.values += values(data),
         }
         Ok(size)
     }
@@ -210,9 +243,9 @@ impl<'a> Scales<'a> {
     fn named(&mut self, schemas: &'a Map<String, Value>, depth: usize) -> Result<Size, String> {
         let mut size = Size::default();
         for schema in schemas.values() {
-            size.weight += 1;
+            size.weight.values += 1;
             match schema {
-                Value::Array(names) => size.weight += names.len(),
+                Value::Array(names) => size.weight.values += names.len(),
                 schema => size.add(self.schema(schema, depth + 1)?),
             }
         }
@@ -304,6 +337,11 @@ mod tests {
             (object(json!({"properties": {"a": {"pattern": "(?=a)b"}}})), "pattern cannot be used"),
             (object(json!({"properties": {"a": {"pattern": "(a)\\1"}}})), "pattern cannot be used"),
             (object(json!({"properties": {"a": {"pattern": "(\\w{1000}){1000}"}}})), "pattern cannot be used"),
+            (
+                object(json!({"properties": {"a": {"pattern": "(".repeat(20_000) + &")".repeat(20_000)}}})),
+                "pattern cannot be used",
+            ),
+            (object(json!({"properties": {"a": {"pattern": "[".repeat(20_000)}}})), "pattern"),
             (object(json!({"properties": patterns})), "at most 50 patterns"),
             (object(json!({"description": "x".repeat(65 * 1024)})), "64 KiB"),
         ] {
@@ -318,11 +356,27 @@ mod tests {
         let evil = compile(&object(json!({"properties": {"a": {"pattern": "^(a+)+$"}}}))).unwrap();
         let began = std::time::Instant::now();
         assert!(!evil.validator.is_valid(&json!({"a": format!("{}!", "a".repeat(60_000))})));
-        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+        let mut random = 1_u32;
+        let noise: String = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if random >> 31 == 0 { 'a' } else { 'b' }
+        })
+        .take(30_000)
+        .collect();
+        // The slowest that is let through: large patterns that keep all their states busy, over and over on the same text.
+        let slow = json!({"pattern": "a[ab]{900}c"});
+        let slow = compile(&object(
+            json!({"$defs": {"s": slow}, "properties": {"a": {"allOf": vec![json!({"$ref": "#/$defs/s"}); 7]}}}),
+        ));
+        let (slow, value) = (slow.unwrap(), json!({"a": noise}));
+        assert!(slow.weight.check(&value, &[]).is_none());
+        assert!(!slow.validator.is_valid(&value));
+        assert!(slow.weight.check(&json!({"a": "abc".repeat(12_000)}), &[]).is_some());
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 
         let falsehoods = vec![json!(false); 1000];
         let heavy = compile(&object(json!({"properties": {"a": {"items": {"allOf": falsehoods}}}}))).unwrap();
-        assert!(check_work(heavy.weight, &json!({"a": vec![1; 500]}), &[]).is_none());
-        assert!(check_work(heavy.weight, &json!({"a": vec![1; 5000]}), &[]).is_some());
+        assert!(heavy.weight.check(&json!({"a": vec![1; 400]}), &[]).is_none());
+        assert!(heavy.weight.check(&json!({"a": vec![1; 5000]}), &[]).is_some());
     }
 }

@@ -169,6 +169,32 @@ async fn who_defines_and_who_configures_do_not_miss_each_other() {
     }
 }
 
+/// A credential is bound to the origin that the server has, whichever of the two changes came first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_and_a_server_that_moves_do_not_miss_each_other() {
+    let app = TestApp::new();
+    let acme = app.organization("Acme").await;
+    let owner = &acme.owner;
+    let rotate = "mutation($id: ID!) { personalConnectorConfigurationRotateCredentials(id: $id,
+        credentials: {bearer: {token: \"t\"}}) { userErrors { code } } }";
+    for round in 0..12 {
+        let id = define(owner, crm(&format!("m{round}"))).await["id"].clone();
+        let made = owner.create(configuration(&id, "one")).await["id"].clone();
+        let to = |url: &str| json!({"serverUrl": url});
+        let (moved, rotated) = tokio::join!(
+            change(owner, &id, to("https://two.example.com"), None),
+            owner.gql(rotate, json!({"id": made}))
+        );
+        assert_eq!(rotated.user_errors(), Vec::<String>::new());
+        let (here, there) = match moved.user_errors().first() {
+            None => ("https://two.example.com/path", "https://mcp.example.com"),
+            Some(_) => ("https://mcp.example.com/path", "https://two.example.com"),
+        };
+        assert_eq!(change(owner, &id, to(there), None).await.user_errors(), ["IN_USE at input.serverUrl"]);
+        assert_eq!(change(owner, &id, to(here), None).await.user_errors(), Vec::<String>::new());
+    }
+}
+
 /// A transaction that is slow to commit is waited for, whichever side it is on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_waits_for_a_configuration_that_is_being_written() {

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::jwt::{Issuer, Key};
@@ -24,6 +25,8 @@ pub struct Api {
     pub graphiql: bool,
     /// Origins of web pages that may call from a browser, as browsers spell them.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose word on who the client is is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// The largest request body.
     pub max_request_bytes: usize,
     /// Points in the budget of each caller; 0 for no limit.
@@ -43,6 +46,7 @@ impl Default for Api {
             introspection: false,
             graphiql: false,
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             max_request_bytes: 1024 * 1024,
             rate_limit: 100_000,
             rate_restore: 5000,
@@ -80,7 +84,7 @@ pub struct Config {
 }
 
 /// Every setting: its name in the environment, what a file may say of it, and what it is.
-pub const SETTINGS: [(&str, Kind, &str); 16] = [
+pub const SETTINGS: &[(&str, Kind, &str)] = &[
     ("DATABASE_URL", Kind::Secret, "postgres:// URL of the database. TLS with sslmode=require"),
     ("PATCHBAY_ROOT_KEY", Kind::Secret, "32 random bytes, base64 or hexadecimal: `patchbay key generate`"),
     ("PATCHBAY_JWT_ISSUER", Kind::Plain, "`iss` of the tokens that are believed"),
@@ -106,6 +110,11 @@ pub const SETTINGS: [(&str, Kind, &str); 16] = [
         "PATCHBAY_FAILURE_LIMIT",
         Kind::Plain,
         "how often an address may fail to authenticate in a burst, one more each second; 300 by default, 0 for no limit",
+    ),
+    (
+        "PATCHBAY_TRUSTED_PROXIES",
+        Kind::Plain,
+        "networks (CIDR) of proxies whose X-Forwarded-For is believed, separated by commas; none by default",
     ),
     ("PATCHBAY_LOG", Kind::Plain, "what is logged; info by default"),
     ("PATCHBAY_LOG_FORMAT", Kind::Plain, "json or text; json by default"),
@@ -277,6 +286,16 @@ impl Source {
                 )),
             }
         }
+        let mut trusted_proxies = default.trusted_proxies.clone();
+        let proxies = self.get("PATCHBAY_TRUSTED_PROXIES").unwrap_or_default();
+        for proxy in proxies.split(',').map(str::trim).filter(|proxy| !proxy.is_empty()) {
+            match proxy.parse::<IpNet>().or_else(|_| proxy.parse().map(|address: IpAddr| IpNet::from(address))) {
+                Ok(network) => trusted_proxies.push(network),
+                Err(_) => self.problems.push(format!(
+                    "PATCHBAY_TRUSTED_PROXIES: {proxy} is not a network such as 10.0.0.0/8, nor an address"
+                )),
+            }
+        }
         let rate_limit = self.points("PATCHBAY_RATE_LIMIT", default.rate_limit);
         let most = document::MAX_COMPLEXITY;
         if (1..most).contains(&usize::try_from(rate_limit).unwrap_or(usize::MAX)) {
@@ -288,7 +307,16 @@ impl Source {
             self.problems.push("PATCHBAY_RATE_RESTORE is 0: nothing would ever come back".to_owned());
         }
         let failure_limit = self.points("PATCHBAY_FAILURE_LIMIT", default.failure_limit);
-        Api { introspection, graphiql, allowed_origins, rate_limit, rate_restore, failure_limit, ..default }
+        Api {
+            introspection,
+            graphiql,
+            allowed_origins,
+            trusted_proxies,
+            rate_limit,
+            rate_restore,
+            failure_limit,
+            ..default
+        }
     }
 
     /// A number that GraphQL can tell.

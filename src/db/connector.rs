@@ -6,6 +6,7 @@ use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 use serde_json::Value;
 
+use super::audit_log::Change;
 use super::schema::{configurations, connectors, credentials};
 use super::scope::{OrgTable, OrgTx};
 use crate::error::Result;
@@ -181,7 +182,15 @@ pub async fn count_and_hold(tx: &OrgTx) -> Result<i64> {
 /// Adds a connector.
 pub async fn create(tx: &OrgTx, new: &NewConnector<'_>) -> Result<Connector> {
     let id = ConnectorId::generate();
-    tx.about(id);
+    tx.changed(
+        id,
+        vec![
+            Change::new("name", (), new.name),
+            Change::new("serverUrl", (), new.server_url),
+            Change::new("authMethods", (), new.auth_methods.clone()),
+            Change::new("configurationSchema", (), new.configuration_schema.clone()),
+        ],
+    );
     Ok(diesel::insert_into(connectors::table)
         .values((
             connectors::id.eq(id),
@@ -202,7 +211,7 @@ pub async fn create(tx: &OrgTx, new: &NewConnector<'_>) -> Result<Connector> {
 }
 
 /// Changes a connector that the caller holds ([`find_for_update`]), and moves its version on.
-pub async fn update(tx: &OrgTx, id: ConnectorId, changes: ConnectorChanges) -> Result<Connector> {
+pub async fn update(tx: &OrgTx, row: &Connector, changes: ConnectorChanges) -> Result<Connector> {
     let ConnectorChanges {
         name,
         description,
@@ -216,8 +225,25 @@ pub async fn update(tx: &OrgTx, id: ConnectorId, changes: ConnectorChanges) -> R
         enabled,
         deprecation_reason,
     } = changes;
-    tx.about(id);
-    Ok(diesel::update(connectors::table::of(tx).filter(connectors::id.eq(id)))
+    let mut recorded = Vec::new();
+    let mut record = |field: &str, before: Value, after: Option<Value>| {
+        recorded.extend(after.filter(|after| *after != before).map(|after| Change::new(field, before, after)));
+    };
+    let text = |text: &Option<String>| Value::from(text.clone());
+    record("name", Value::from(row.name.clone()), name.clone().map(Value::from));
+    record("description", text(&row.description), description.as_ref().map(text));
+    record("category", Value::from(row.category.clone()), category.clone().map(Value::from));
+    record("iconUrl", text(&row.icon_url), icon_url.as_ref().map(text));
+    record("documentationUrl", text(&row.documentation_url), documentation_url.as_ref().map(text));
+    record("serverUrl", Value::from(row.server_url.clone()), server_url.clone().map(Value::from));
+    record("authMethods", row.auth_methods.clone(), auth_methods.clone());
+    record("configurationSchema", row.configuration_schema.clone(), configuration_schema.clone());
+    let example = |example: &Option<Value>| Value::from(example.clone());
+    record("exampleConfiguration", example(&row.example_configuration), example_configuration.as_ref().map(example));
+    record("enabled", Value::from(row.enabled), enabled.map(Value::from));
+    record("deprecationReason", text(&row.deprecation_reason), deprecation_reason.as_ref().map(text));
+    tx.changed(row.id, recorded);
+    Ok(diesel::update(connectors::table::of(tx).filter(connectors::id.eq(row.id)))
         .set((
             Columns {
                 name,

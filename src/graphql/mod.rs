@@ -6,13 +6,16 @@
 //! [`finish`], and both are called by the one handler.
 
 pub mod api_key;
+pub mod audit_log;
 pub mod comparator;
 pub mod configuration;
 pub mod connection;
 pub mod connector;
 pub mod context;
 pub mod document;
+pub mod idempotency;
 pub mod loader;
+pub mod member;
 pub mod node;
 pub mod organization;
 pub mod rate_limit;
@@ -44,8 +47,12 @@ pub struct Query(
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     configuration::mutation::ConfigurationMutation,
+    configuration::grant::GrantMutation,
+    configuration::bulk::BulkMutation,
     connector::mutation::ConnectorMutation,
-    api_key::ApiKeyMutation,
+    api_key::mutation::ApiKeyMutation,
+    organization::OrganizationMutation,
+    member::MemberMutation,
 );
 
 /// The most errors that one answer tells.

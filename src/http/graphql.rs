@@ -6,25 +6,25 @@
 //! `application/json` (for older clients) 200.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, ServerError, Value, Variables};
 use axum::body::Bytes;
-use axum::extract::{Extension, FromRequest as _, RawQuery, Request, State};
+use axum::extract::{Extension, FromRequest as _, Request, State};
 use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use mime::Mime;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::authenticate::authenticate;
-use super::rate_limit::{self, Cost, client_address};
-use super::{Outcome, RequestId, Shared};
-use crate::auth::caller::{Actor, Caller};
+use super::authenticate::{self, authenticate};
+use super::rate_limit::{self, Cost};
+use super::{IDEMPOTENCY_KEY, Outcome, RequestId, Shared};
+use crate::auth::caller::Caller;
 use crate::error::Error;
+use crate::graphql::idempotency::IdempotencyHeader;
 use crate::graphql::{context, document, finish, loader, was_executed};
 use crate::limit::{Charge, Exhausted};
 
@@ -285,6 +285,31 @@ impl Parameters {
     }
 }
 
+/// How a request came.
+enum Way {
+    /// With GET: queries only.
+    Get,
+    /// With POST.
+    Post {
+        /// The `Idempotency-Key` header.
+        idempotency_key: Option<String>,
+    },
+}
+
+/// The `Idempotency-Key` header. The draft has it as a quoted string; most clients send it bare.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    match (values.next().map(|value| value.to_str()), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(text)), None) => {
+            let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+            Ok(Some(bare.to_owned()))
+        }
+        (Some(Err(_)), None) => Err("The Idempotency-Key header is not ASCII."),
+        (Some(_), Some(_)) => Err("The Idempotency-Key header stands twice."),
+    }
+}
+
 /// `POST /graphql`
 pub(super) async fn post(
     State(shared): State<Shared>,
@@ -293,7 +318,7 @@ pub(super) async fn post(
 ) -> Response {
     // Nothing is read of a body whose sender is not known.
     let headers = request.headers();
-    let (exchange, caller) = match begin(&shared, &id, headers, client_address(request.extensions())).await {
+    let (exchange, caller) = match begin(&shared, &id, headers, request.extensions()).await {
         Ok(begun) => begun,
         Err(response) => return *response,
     };
@@ -308,6 +333,12 @@ pub(super) async fn post(
         let message = "Send Content-Type: application/json.";
         return exchange.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message, None);
     }
+    let idempotency_key = match idempotency_key(headers) {
+        Ok(key) => key,
+        Err(message) => {
+            return exchange.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", message, Some("Idempotency-Key"));
+        }
+    };
     let body = match Bytes::from_request(request, &()).await {
         Ok(body) => body,
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -328,20 +359,19 @@ pub(super) async fn post(
             argument: None,
         }),
     };
-    run(&shared, exchange, caller, parameters, false).await
+    run(&shared, exchange, caller, parameters, Way::Post { idempotency_key }).await
 }
 
 /// `GET /graphql`
 pub(super) async fn get(
     State(shared): State<Shared>,
     Extension(id): Extension<RequestId>,
-    RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
-    match begin(&shared, &id, request.headers(), client_address(request.extensions())).await {
+    match begin(&shared, &id, request.headers(), request.extensions()).await {
         Ok((exchange, caller)) => {
-            let parameters = Parameters::from_address(query.as_deref().unwrap_or_default());
-            run(&shared, exchange, caller, parameters, true).await
+            let parameters = Parameters::from_address(request.uri().query().unwrap_or_default());
+            run(&shared, exchange, caller, parameters, Way::Get).await
         }
         Err(response) => *response,
     }
@@ -352,7 +382,7 @@ async fn begin(
     shared: &Shared,
     id: &RequestId,
     headers: &HeaderMap,
-    address: Option<IpAddr>,
+    extensions: &Extensions,
 ) -> Result<(Exchange, Caller), Box<Response>> {
     let media = Media::negotiate(headers);
     let mut exchange = Exchange {
@@ -361,7 +391,8 @@ async fn begin(
         outcome: Outcome::default(),
         charge: None,
     };
-    let caller = match authenticate(shared, headers, id).await {
+    let address = authenticate::address(shared, headers, extensions);
+    let caller = match authenticate(shared, headers, address, id).await {
         Ok(caller) => caller,
         Err(Error::Unauthenticated(reason)) => {
             exchange.outcome.reason = reason;
@@ -387,10 +418,7 @@ async fn begin(
             return Err(Box::new(response));
         }
     };
-    exchange.outcome.caller = match caller.actor() {
-        Actor::User(id) => id.to_string(),
-        Actor::ApiKey(id) => id.to_string(),
-    };
+    exchange.outcome.caller = caller.actor().to_string();
     if media.is_none() {
         let message = "This service answers application/graphql-response+json and application/json.";
         return Err(Box::new(exchange.refuse(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message, None)));
@@ -403,7 +431,7 @@ async fn run(
     mut exchange: Exchange,
     caller: Caller,
     parameters: Result<Parameters, Malformed>,
-    is_get: bool,
+    way: Way,
 ) -> Response {
     let Parameters { query, operation_name, variables } = match parameters {
         Ok(parameters) => parameters,
@@ -422,12 +450,19 @@ async fn run(
         Ok(parsed) => {
             if let Some((name, operation)) = document::operation(parsed, wanted.as_deref()) {
                 exchange.outcome.operation = name.map(|name| name.chars().take(64).collect()).unwrap_or_default();
-                if is_get && operation.node.ty != OperationType::Query {
+                if matches!(way, Way::Get) && operation.node.ty != OperationType::Query {
                     let message = "Only queries may be sent with GET; use POST.";
                     let mut response =
                         exchange.refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message, None);
                     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
                     return response;
+                }
+                if let Way::Post { idempotency_key: Some(_) } = way
+                    && operation.node.ty == OperationType::Mutation
+                    && operation.node.selection_set.node.items.len() != 1
+                {
+                    let message = "The Idempotency-Key header is for a request with one mutation; use the argument.";
+                    return exchange.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", message, Some("Idempotency-Key"));
                 }
             }
             document::check(parsed, &variables, wanted.as_deref())
@@ -454,7 +489,11 @@ async fn run(
     };
 
     let relations = loader::relations(Arc::clone(&shared.app), caller.clone());
-    let mut response = shared.schema.execute(request.data(caller).data(relations).data(exchange.charge)).await;
+    let mut request = request.data(caller).data(relations).data(exchange.charge);
+    if let Way::Post { idempotency_key: Some(key) } = way {
+        request = request.data(IdempotencyHeader(key));
+    }
+    let mut response = shared.schema.execute(request).await;
     finish(&mut response, &places);
     if was_executed(&response) {
         exchange.respond(StatusCode::OK, Some(&response.data), &response.errors)

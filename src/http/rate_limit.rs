@@ -3,10 +3,9 @@
 //! A credential that holds is never refused for what others at its address did: many people share one proxy. So who is
 //! calling is found out first, and only what fails is counted and refused.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 
-use axum::extract::ConnectInfo;
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::Shared;
@@ -18,11 +17,6 @@ pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 
 /// What a document costs that is refused before it is known what it would cost.
 pub(super) const REFUSED: u32 = 1;
-
-/// Where a request comes from, as far as that is known.
-pub(super) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())
-}
 
 /// One household or office: an IPv6 network of 64 bits is handed out to one customer, who may use any address in it.
 fn neighbourhood(address: IpAddr) -> IpAddr {

@@ -38,7 +38,7 @@ const FORBIDDEN: [(&str, &[&str]); 10] = [
 ];
 
 /// Who may ask questions across organizations.
-const SYSTEM: [&str; 6] = ["db/", "auth/mod.rs", "http/health.rs", "main.rs", "dev/mod.rs", "dev/"];
+const SYSTEM: [&str; 6] = ["db/", "auth/mod.rs", "http/health.rs", "main.rs", "command/", "dev/"];
 
 fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {

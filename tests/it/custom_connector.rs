@@ -145,6 +145,29 @@ async fn a_connector_is_defined_found_changed_and_deleted() {
     assert_eq!(delete(&admin, &id, Some(2)).await.user_errors(), ["VERSION_CONFLICT at expectedVersion"]);
     assert_eq!(delete(&admin, &id, Some(3)).await.data("/personalConnectorDelete/deletedId"), &id);
     assert_eq!(delete(&admin, &id, None).await.user_errors(), ["NOT_FOUND at id"]);
+    // The audit log says what changed, oldest last.
+    let log = "{ organization { auditLog { nodes { action targetId changes { field before after } } } } }";
+    let log = admin.gql(log, json!({})).await;
+    let entries: Vec<_> = log
+        .data("/organization/auditLog/nodes")
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["targetId"] == id)
+        .map(|entry| {
+            let fields = entry["changes"].as_array().unwrap().iter().map(|change| change["field"].as_str().unwrap());
+            format!("{}: {}", entry["action"].as_str().unwrap(), fields.collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    assert_eq!(
+        entries,
+        [
+            "personal_connector.deleted: ",
+            "personal_connector.updated: category deprecationReason",
+            "personal_connector.updated: name description category iconUrl exampleConfiguration enabled deprecationReason",
+            "personal_connector.created: name serverUrl authMethods configurationSchema",
+        ]
+    );
     assert_eq!(admin.gql(&document, json!({"id": id})).await.data("/personalConnector"), &json!(null));
 }
 

@@ -229,7 +229,7 @@ async fn create(
     };
     let row = app
         .db
-        .write(caller, Action::ConnectorCreate, async |tx| {
+        .write(caller, Action::ConnectorCreate, "", async |tx| {
             let count = db::connector::count_and_hold(tx).await?;
             if count >= i64::from(custom::MAX_CONNECTORS) {
                 let message = format!("An organization defines at most {} connectors.", custom::MAX_CONNECTORS);
@@ -397,11 +397,11 @@ async fn update(
     let name = input.name.value().cloned();
     let row = app
         .db
-        .write(caller, Action::ConnectorUpdate, async |tx| {
+        .write(caller, Action::ConnectorUpdate, &id, async |tx| {
             let row = lock(tx, &id, expected_version).await?;
             let (changes, methods) = changes(input, &row)?;
             check_use(tx, &row, &changes, methods.as_deref()).await?;
-            db::connector::update(tx, row.id, changes).await
+            db::connector::update(tx, &row, changes).await
         })
         .await;
     match row {
@@ -449,7 +449,7 @@ impl ConnectorMutation {
         expected_version: Option<i32>,
     ) -> Nullable<PersonalConnectorDeletePayload> {
         let (app, caller) = (ctx.app(), ctx.caller());
-        let deleted = app.db.write(caller, Action::ConnectorDelete, async |tx| {
+        let deleted = app.db.write(caller, Action::ConnectorDelete, &id, async |tx| {
             let row = lock(tx, &id, expected_version).await?;
             let users = db::connector::configuration_ids(tx, row.id).await?;
             in_use(caller, &["id"], &users, "of this connector")?;

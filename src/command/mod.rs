@@ -1,0 +1,3 @@
+//! What the operator does at the command line, one file for each noun.
+
+pub mod audit;

@@ -6,6 +6,9 @@ use super::connection::MAX_PAGE;
 use super::document;
 use super::{SchemaHash, context::RequestContext as _};
 
+/// How many objects one bulk mutation may change.
+pub const MAX_BULK_ITEMS: usize = 1000;
+
 /// Version and limits of the service.
 #[derive(SimpleObject)]
 pub struct Service {
@@ -32,6 +35,8 @@ pub struct ServiceLimits {
     max_aliases: usize,
     /// The largest request body, in bytes.
     max_request_bytes: usize,
+    /// How many objects one bulk mutation may change.
+    max_bulk_items: usize,
 }
 
 /// Queries of the service.
@@ -52,6 +57,7 @@ impl ServiceQuery {
                 max_page_size: MAX_PAGE,
                 max_aliases: document::MAX_ALIASES,
                 max_request_bytes: ctx.app().api.max_request_bytes,
+                max_bulk_items: MAX_BULK_ITEMS,
             },
         }
     }

@@ -2,12 +2,10 @@
 
 use async_graphql::{Context, Object, SimpleObject};
 
+use super::configuration::bulk::MAX_BULK_ITEMS;
 use super::connection::MAX_PAGE;
 use super::document;
 use super::{SchemaHash, context::RequestContext as _};
-
-/// How many objects one bulk mutation may change.
-pub const MAX_BULK_ITEMS: usize = 1000;
 
 /// Version and limits of the service.
 #[derive(SimpleObject)]
@@ -36,7 +34,7 @@ pub struct ServiceLimits {
     /// The largest request body, in bytes.
     max_request_bytes: usize,
     /// How many objects one bulk mutation may change.
-    max_bulk_items: usize,
+    max_bulk_items: i32,
 }
 
 /// Queries of the service.

@@ -23,6 +23,7 @@ mod connector;
 mod credentials;
 mod dev;
 mod filter;
+mod forged_tokens;
 mod graphiql;
 mod http;
 mod issuers;

@@ -151,6 +151,7 @@ diesel::table! {
 diesel::joinable!(api_keys -> organizations (organization_id));
 diesel::joinable!(audit_log -> organizations (organization_id));
 diesel::joinable!(configurations -> organizations (organization_id));
+diesel::joinable!(credentials -> organizations (organization_id));
 diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(members -> organizations (organization_id));
 diesel::joinable!(members -> users (user_id));

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::issuer::Issuer;
@@ -26,6 +27,8 @@ pub struct Api {
     pub graphiql: bool,
     /// Origins of web pages that may call from a browser, as browsers spell them.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose word on who the client is is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// The largest request body.
     pub max_request_bytes: usize,
     /// What GraphiQL is given to begin with. In `patchbay dev` only.
@@ -39,6 +42,7 @@ impl Default for Api {
             introspection: false,
             graphiql: false,
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             max_request_bytes: 1024 * 1024,
             demo_token: None,
         }
@@ -73,7 +77,7 @@ pub struct Config {
 }
 
 /// Every setting: its name in the environment, what a file may say of it, and what it is.
-pub const SETTINGS: [(&str, Kind, &str); 14] = [
+pub const SETTINGS: &[(&str, Kind, &str)] = &[
     ("DATABASE_URL", Kind::Secret, "postgres:// URL of the database. TLS with sslmode=require"),
     ("PATCHBAY_ROOT_KEY", Kind::Secret, "32 random bytes, base64 or hexadecimal: `patchbay key generate`"),
     ("PATCHBAY_JWT_ISSUER", Kind::Plain, "`iss` of the tokens that are believed"),
@@ -89,6 +93,11 @@ pub const SETTINGS: [(&str, Kind, &str); 14] = [
         "PATCHBAY_ALLOWED_ORIGINS",
         Kind::Plain,
         "origins of web pages that may call, separated by commas; none by default",
+    ),
+    (
+        "PATCHBAY_TRUSTED_PROXIES",
+        Kind::Plain,
+        "networks (CIDR) of proxies whose X-Forwarded-For is believed, separated by commas; none by default",
     ),
     ("PATCHBAY_LOG", Kind::Plain, "what is logged; info by default"),
     ("PATCHBAY_LOG_FORMAT", Kind::Plain, "json or text; json by default"),
@@ -260,7 +269,17 @@ impl Source {
                 )),
             }
         }
-        Api { introspection, graphiql, allowed_origins, ..default }
+        let mut trusted_proxies = default.trusted_proxies.clone();
+        let proxies = self.get("PATCHBAY_TRUSTED_PROXIES").unwrap_or_default();
+        for proxy in proxies.split(',').map(str::trim).filter(|proxy| !proxy.is_empty()) {
+            match proxy.parse::<IpNet>().or_else(|_| proxy.parse().map(|address: IpAddr| IpNet::from(address))) {
+                Ok(network) => trusted_proxies.push(network),
+                Err(_) => self.problems.push(format!(
+                    "PATCHBAY_TRUSTED_PROXIES: {proxy} is not a network such as 10.0.0.0/8, nor an address"
+                )),
+            }
+        }
+        Api { introspection, graphiql, allowed_origins, trusted_proxies, ..default }
     }
 
     /// Where to listen, unless the command line says.

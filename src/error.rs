@@ -4,6 +4,8 @@
 //! [`Error::Internal`] but the request id. A [`Rejection`] is the caller's to mend and is data: mutations answer it in
 //! `userErrors`, queries as `BAD_USER_INPUT`.
 
+use serde::{Deserialize, Serialize};
+
 use crate::auth::policy::Action;
 
 /// The result of anything that a request may ask for.
@@ -30,7 +32,7 @@ pub enum Error {
 }
 
 /// One thing about the input that the caller can correct.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     /// Stable, machine-readable.
     pub code: Code,
@@ -43,7 +45,7 @@ pub struct Rejection {
 }
 
 /// Stable codes of rejections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
     /// A required value is missing or blank.
     Required,
@@ -78,7 +80,7 @@ pub enum Code {
 }
 
 /// The part of a rejection that differs from code to code.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Detail {
     /// Nothing more to say.
     None,
@@ -165,6 +167,8 @@ impl From<diesel::result::Error> for Error {
             diesel::result::Error::DatabaseError(Kind::Unknown, information)
                 if [
                     "canceling statement due to statement timeout",
+                    "canceling statement due to lock timeout",
+                    "deadlock detected",
                     "terminating connection due to administrator command",
                     "the database system is",
                 ]

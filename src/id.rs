@@ -44,6 +44,22 @@ pub fn request_suffix() -> String {
     digits(new_uuid())
 }
 
+/// What kind of object an id is of, by its prefix.
+pub fn kind(id: &str) -> Option<&'static str> {
+    let (prefix, _) = id.split_once('_')?;
+    match prefix {
+        "org" => Some("organization"),
+        "user" => Some("user"),
+        "mem" => Some("organization_member"),
+        "key" => Some("api_key"),
+        "pconf" => Some("personal_connector_configuration"),
+        "pcon" => Some("personal_connector"),
+        "grant" => Some("configuration_grant"),
+        "aud" => Some("audit_log_entry"),
+        _ => None,
+    }
+}
+
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -84,6 +100,18 @@ macro_rules! id_type {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
 
@@ -135,6 +163,11 @@ id_type!(
     /// A personal connector configuration.
     ConfigurationId,
     "pconf"
+);
+id_type!(
+    /// Access to a configuration, given to somebody who does not own it.
+    GrantId,
+    "grant"
 );
 id_type!(
     /// An entry of the audit log.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use command::audit::AuditCommand;
 use patchbay::app::App;
 use patchbay::auth::jwt::Verifier;
 use patchbay::auth::policy::Role;
@@ -74,6 +75,9 @@ enum Command {
     /// Make and look at encryption keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Prove, export and prune the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 #[derive(Args)]
@@ -173,6 +177,7 @@ fn main() -> ExitCode {
                 command::revoke::run(arguments).await
             }
             Command::Key(KeyCommand::Generate { out }) => run_key_generate(out),
+            Command::Audit(command) => run_audit(command).await,
         }
     });
     // What is still running was given its time; nothing is waited for twice.
@@ -347,6 +352,11 @@ async fn run_token(arguments: TokenArguments) -> Result<()> {
     let token = dev::token::mint(&arguments.data_dir, &wanted, Source::process(None)).await?;
     print(token.expose_secret())?;
     Ok(())
+}
+
+async fn run_audit(command: AuditCommand) -> Result<()> {
+    start_log(&Log { filter: "warn".to_owned(), json: false });
+    command::audit::run(command).await
 }
 
 fn run_key_generate(out: Option<PathBuf>) -> Result<()> {

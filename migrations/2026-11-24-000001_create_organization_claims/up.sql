@@ -32,9 +32,5 @@ CREATE POLICY system ON organization_tombstones TO patchbay_system USING (true) 
 -- Deletion takes everything along: references end with the organization.
 -- (A column of UPDATE, without which no row can be locked.)
 GRANT DELETE, UPDATE (updated_at) ON organizations TO patchbay_system;
--- Everything goes in the first step, before Postgres looks whether what is gone is still referred to: without this a
--- credential would be in the way of the key that seals it.
-ALTER TABLE credentials ADD CONSTRAINT credentials_organization_id_fkey
-  FOREIGN KEY (organization_id) REFERENCES organizations (id) ON DELETE CASCADE;
 -- Enough to count with.
 GRANT SELECT (organization_id, id) ON audit_log TO patchbay_system;

@@ -23,9 +23,16 @@ pub struct PlainKey {
 impl PlainKey {
     /// A new key.
     pub fn generate() -> Self {
+        let mut key_id = String::with_capacity(KEY_ID);
+        push_random(&mut key_id, KEY_ID);
+        Self::generate_for(&key_id)
+    }
+
+    /// A new secret for the key with this public part.
+    pub fn generate_for(key_id: &str) -> Self {
         let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + KEY_ID + 1 + SECRET + CHECKSUM));
         text.push_str(PREFIX);
-        push_random(&mut text, KEY_ID);
+        text.push_str(key_id);
         text.push('_');
         push_random(&mut text, SECRET);
         let checksum = checksum(&text);

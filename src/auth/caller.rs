@@ -1,8 +1,30 @@
 //! Who is calling, for which organization, and what they may do.
 
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use super::policy::{Action, KeyRule, Role, Scope};
 use crate::error::{Error, Result};
 use crate::id::{ApiKeyId, OrganizationId, UserId};
+
+/// Where a request came from, for the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    /// The request, as in the log and in the answer.
+    pub request_id: String,
+    /// The client's address, as far as trusted proxies tell.
+    pub address: Option<IpAddr>,
+    /// What the client calls itself; at most 256 characters.
+    pub user_agent: Option<String>,
+}
+
+impl Provenance {
+    /// A request of which only the id is known.
+    pub fn of(request_id: &str) -> Self {
+        Self { request_id: request_id.to_owned(), ..Self::default() }
+    }
+}
 
 /// A person or an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +33,15 @@ pub enum Actor {
     User(UserId),
     /// A script, by key.
     ApiKey(ApiKeyId),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => id.fmt(f),
+            Self::ApiKey(id) => id.fmt(f),
+        }
+    }
 }
 
 /// Verified evidence of who is calling. Its fields are private and only `auth` makes one, so to hold a `Caller` is to
@@ -23,7 +54,7 @@ pub struct Caller {
     scopes: Vec<Scope>,
     reach: Option<Vec<OrganizationId>>,
     issuer: String,
-    request_id: String,
+    provenance: Arc<Provenance>,
 }
 
 impl Caller {
@@ -34,10 +65,10 @@ impl Caller {
         role: Role,
         reach: Option<Vec<OrganizationId>>,
         issuer: &str,
-        request_id: &str,
+        provenance: &Arc<Provenance>,
     ) -> Self {
-        let (issuer, request_id) = (issuer.to_owned(), request_id.to_owned());
-        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), reach, issuer, request_id }
+        let (issuer, provenance) = (issuer.to_owned(), provenance.clone());
+        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), reach, issuer, provenance }
     }
 
     /// `role` is the current role of the person who made the key: a key never outranks its creator.
@@ -46,10 +77,10 @@ impl Caller {
         key: ApiKeyId,
         role: Role,
         scopes: Vec<Scope>,
-        request_id: &str,
+        provenance: &Arc<Provenance>,
     ) -> Self {
-        let (reach, request_id) = (Some(vec![organization]), request_id.to_owned());
-        Self { organization, actor: Actor::ApiKey(key), role, scopes, reach, issuer: String::new(), request_id }
+        let (reach, provenance) = (Some(vec![organization]), provenance.clone());
+        Self { organization, actor: Actor::ApiKey(key), role, scopes, reach, issuer: String::new(), provenance }
     }
 
     /// The organization that the request is for. It comes with the credential, never from an argument.
@@ -82,9 +113,9 @@ impl Caller {
         &self.issuer
     }
 
-    /// The request, as in the log and in the answer.
-    pub fn request_id(&self) -> &str {
-        &self.request_id
+    /// Where the request came from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
     }
 
     /// Whether the caller sees every configuration of the organization and not only its own.
@@ -97,7 +128,7 @@ impl Caller {
         let (role, key) = action.rule();
         (self.role >= role || (key == KeyRule::Itself && matches!(self.actor, Actor::ApiKey(_))))
             && match (self.actor, key) {
-                // Which key it is about is the action's to check.
+                // Which key it is that may do something to itself is the action's to check.
                 (Actor::User(_), _) | (_, KeyRule::Always | KeyRule::Itself) => true,
                 (Actor::ApiKey(_), KeyRule::With(scope)) => self.scopes.contains(&scope),
                 (Actor::ApiKey(_), KeyRule::Never) => false,

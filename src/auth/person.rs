@@ -4,9 +4,11 @@
 //! stand for. So a revocation holds at once, on every instance. More is asked only where something must be written: a
 //! person who comes for the first time, or whose role the issuer has changed.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join3;
 
-use super::caller::Caller;
+use super::caller::{Caller, Provenance};
 use super::issuer::Reach;
 use super::jwt::Verified;
 use super::policy::Role;
@@ -26,7 +28,7 @@ pub(super) async fn find(
     db: &Db,
     verified: &Verified,
     wanted: Option<OrganizationId>,
-    request_id: &str,
+    provenance: &Arc<Provenance>,
 ) -> Result<Caller> {
     let Verified { issuer, .. } = verified;
     let found = look_up(db, verified).await?;
@@ -50,7 +52,7 @@ pub(super) async fn find(
             let Membership { organization_id, user_id, role } =
                 membership.ok_or(Error::Unauthenticated("the person is no member of the organization"))?;
             let reach = pinned.map(|pinned| vec![pinned]);
-            Ok(Caller::user(organization_id, user_id, role, reach, issuer, request_id))
+            Ok(Caller::user(organization_id, user_id, role, reach, issuer, provenance))
         }
         Reach::Claimed { role, default_role, .. } => {
             let organization = match (found.linked.as_slice(), wanted) {
@@ -70,7 +72,7 @@ pub(super) async fn find(
                 Some(membership) => membership,
                 None => provision(db, verified, organization, *role, *default_role).await?,
             };
-            Ok(Caller::user(organization, user_id, role, Some(found.linked), issuer, request_id))
+            Ok(Caller::user(organization, user_id, role, Some(found.linked), issuer, provenance))
         }
     }
 }

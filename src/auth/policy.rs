@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What a person is in an organization. Each role may do all that the roles before it may.
 #[derive(
     Clone,
@@ -61,10 +63,13 @@ impl Role {
     PartialOrd,
     Ord,
     Hash,
+    Serialize,
+    Deserialize,
     diesel::expression::AsExpression,
     diesel::deserialize::FromSqlRow,
 )]
 #[diesel(sql_type = diesel::sql_types::Text)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Read configurations.
     ConfigurationsRead,
@@ -216,6 +221,33 @@ actions! {
 }
 
 impl Action {
+    /// The name in the audit log of what was done.
+    pub fn event(self) -> String {
+        let (noun, verb) = self.as_str().split_once('.').unwrap_or((self.as_str(), "done"));
+        let done = match verb {
+            "create" => "created",
+            "update" => "updated",
+            "update_policy" => "policy_updated",
+            "delete" => "deleted",
+            "test" => "tested",
+            "write" => "written",
+            "add" => "added",
+            "set_role" => "role_changed",
+            "remove" => "removed",
+            "rotate" => "rotated",
+            "revoke" => "revoked",
+            "revoke_tokens" => "tokens_revoked",
+            other => other,
+        };
+        format!("{noun}.{done}")
+    }
+
+    /// Whether attempts are recorded as well as what was done: those on credentials, keys, members and grants.
+    pub fn is_guarded(self) -> bool {
+        let (noun, verb) = self.as_str().split_once('.').unwrap_or_default();
+        matches!(noun, "credential" | "api_key" | "member" | "grant") && verb != "read"
+    }
+
     /// What a caller who may not would need, for the message.
     pub fn requirement(self) -> String {
         let (role, key) = self.rule();

@@ -1,5 +1,6 @@
-//! Commands of the operator that speak to the database: `organization`, `revoke`.
+//! Commands of the operator that speak to the database, one file for each noun.
 
+pub mod audit;
 pub mod organization;
 pub mod revoke;
 

@@ -1,34 +1,48 @@
 //! Personal connector configurations: the main object.
 //!
-//! Everything here begins at `visible`: people see their own, admins and owners all of the organization, an API key its
-//! own. What is not visible is not there.
+//! Everything here begins at what is visible: people see their own and what was granted to them, admins and owners all of
+//! the organization, an API key its own and what was granted to it. What is not visible is not there. What one may do
+//! with what one sees is [`Access`].
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{And, AsExprOf, Eq, Filter as Filtered, LeftJoinQuerySource, Or};
+use diesel::dsl::{And, Eq, Filter as Filtered, LeftJoinQuerySource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Nullable, Timestamptz};
+use diesel::sql_types::{Nullable, Timestamptz};
 use diesel_async::RunQueryDsl;
 use futures_util::future::try_join;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::audit_log::Change;
 use super::credential::CredentialInfo;
 use super::filter::{
     Filter, Predicate, TextOp, TimeOp, always, and, jsonb_typeof, lower, or, starts_with, strpos, text, time,
 };
+use super::grant::{self, Permission};
 use super::page::{Cursor, Key, Page, PageRequest, keyset};
-use super::schema::{configurations, credentials};
+use super::schema::{configurations, credentials, grants};
 use super::scope::{OrgTable, OrgTx};
-use crate::auth::caller::Actor;
+use crate::auth::caller::{Actor, Caller};
 use crate::error::Result;
 use crate::id::{ApiKeyId, ConfigurationId, OrganizationId, UserId};
 use crate::vault::Kind;
 
 /// Result of the latest connection test.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    diesel::expression::AsExpression,
+    diesel::deserialize::FromSqlRow,
 )]
 #[diesel(sql_type = diesel::sql_types::Text)]
+#[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
     /// Connection is working.
     Healthy,
@@ -58,7 +72,7 @@ impl HealthStatus {
 pub type Owner = Actor;
 
 /// A configuration, without its credential.
-#[derive(Debug, Clone, Queryable, Selectable)]
+#[derive(Debug, Clone, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = configurations, check_for_backend(Pg))]
 pub struct Configuration {
     /// `pconf_...`
@@ -169,15 +183,6 @@ type On = And<
     Eq<credentials::configuration_id, configurations::id>,
 >;
 type Source = LeftJoinQuerySource<configurations::table, credentials::table, On>;
-type OwnedBy = Or<
-    Eq<configurations::owner_user_id, Option<UserId>>,
-    Eq<configurations::owner_api_key_id, Option<ApiKeyId>>,
-    Nullable<Bool>,
->;
-type Visible = Filtered<
-    <configurations::table as OrgTable>::Scoped,
-    Or<OwnedBy, AsExprOf<Option<bool>, Nullable<Bool>>, Nullable<Bool>>,
->;
 
 fn on() -> On {
     credentials::organization_id
@@ -185,19 +190,91 @@ fn on() -> On {
         .and(credentials::configuration_id.eq(configurations::id))
 }
 
-/// The configurations that the caller may see.
-fn visible(tx: &OrgTx) -> Visible {
-    let all = Some(tx.caller().sees_all()).into_sql::<Nullable<Bool>>();
-    configurations::table::of(tx).filter(owned_by(tx.caller().actor()).or(all))
+/// One's own, on any source that has the table.
+macro_rules! owned_by {
+    ($owner:expr) => {
+        match $owner {
+            Actor::User(id) => and(
+                Box::new(configurations::owner_user_id.is_not_null()),
+                Box::new(configurations::owner_user_id.assume_not_null().eq(id)),
+            ),
+            Actor::ApiKey(id) => and(
+                Box::new(configurations::owner_api_key_id.is_not_null()),
+                Box::new(configurations::owner_api_key_id.assume_not_null().eq(id)),
+            ),
+        }
+    };
 }
 
-/// One of the two is compared with NULL, which is not true of any row.
-fn owned_by(owner: Owner) -> OwnedBy {
-    let (user, api_key) = match owner {
-        Actor::User(id) => (Some(id), None),
-        Actor::ApiKey(id) => (None, Some(id)),
+/// The caller's own, on any source that has the table.
+macro_rules! owned_by_viewer {
+    ($tx:expr) => {
+        super::configuration::owned_by!($tx.caller().actor())
     };
-    configurations::owner_user_id.eq(user).or(configurations::owner_api_key_id.eq(api_key))
+}
+pub(super) use {owned_by, owned_by_viewer};
+
+/// Granted to the caller, on any source that has the table.
+macro_rules! granted_to_viewer {
+    ($tx:expr) => {
+        Box::new(
+            configurations::id
+                .eq_any(grants::table::of($tx).filter(grant::to_viewer!($tx)).select(grants::configuration_id)),
+        )
+    };
+}
+
+/// What the caller may see, on any source that has the table.
+macro_rules! visible {
+    ($tx:expr) => {
+        if $tx.caller().sees_all() { always(true) } else { or(owned_by_viewer!($tx), granted_to_viewer!($tx)) }
+    };
+}
+
+/// What the caller may do with a configuration that it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    is_owner: bool,
+    is_admin: bool,
+    granted: Option<Permission>,
+}
+
+impl Access {
+    /// Change its settings.
+    pub fn may_update(self) -> bool {
+        self.may_control() || self.granted == Some(Permission::Manage)
+    }
+
+    /// Delete it, replace its credential, see what is known of that, change where it is sent.
+    pub fn may_control(self) -> bool {
+        self.is_owner || self.is_admin
+    }
+
+    /// Have its credential used: test it, see and call its tools. Not an admin's by itself.
+    pub fn may_use(self) -> bool {
+        self.is_owner || self.granted.is_some()
+    }
+
+    /// Give others access.
+    pub fn may_grant(self) -> bool {
+        self.is_owner
+    }
+}
+
+impl Configuration {
+    /// Who it belongs to.
+    ///
+    /// # Panics
+    /// Never: a check of the table says that it has exactly one owner.
+    pub fn owner(&self) -> Owner {
+        let user = self.owner_user_id.map(Actor::User);
+        user.or(self.owner_api_key_id.map(Actor::ApiKey)).expect("a configuration has an owner")
+    }
+
+    /// What `caller` may do with it, when `granted` is what was granted to it.
+    pub fn access(&self, caller: &Caller, granted: Option<Permission>) -> Access {
+        Access { is_owner: self.owner() == caller.actor(), is_admin: caller.sees_all(), granted }
+    }
 }
 
 /// What a list of configurations may be narrowed by.
@@ -213,6 +290,8 @@ pub enum Condition {
     HasApiKey,
     /// One of these keys owns it.
     ApiKey(Vec<ApiKeyId>),
+    /// It was granted to the caller.
+    Granted,
     /// It configures one of these connectors.
     Connector(Vec<String>),
     /// Its name.
@@ -259,7 +338,7 @@ pub enum Condition {
     Holds(String),
 }
 
-fn predicate(condition: &Condition) -> Predicate<Source> {
+fn predicate(tx: &OrgTx, condition: &Condition) -> Predicate<Source> {
     use configurations as c;
     let given = |has: Predicate<Source>, holds: Predicate<Source>| and(has, holds);
     match condition {
@@ -274,6 +353,7 @@ fn predicate(condition: &Condition) -> Predicate<Source> {
             Box::new(c::owner_api_key_id.is_not_null()),
             Box::new(c::owner_api_key_id.assume_not_null().eq_any(ids.clone())),
         ),
+        Condition::Granted => granted_to_viewer!(tx),
         Condition::Connector(ids) => Box::new(c::connector_id.eq_any(ids.clone())),
         Condition::Name(op) => text!(c::name, op),
         Condition::HasDescription => Box::new(c::description.is_not_null()),
@@ -348,9 +428,10 @@ pub async fn list(
     page: &PageRequest,
 ) -> Result<Page<WithCredential>> {
     use configurations as c;
-    let query = visible(tx)
+    let query = configurations::table::of(tx)
         .left_join(credentials::table.on(on()))
-        .filter(filter.to_sql(&predicate))
+        .filter(visible(tx))
+        .filter(filter.to_sql(&|condition| predicate(tx, condition)))
         .select((Configuration::as_select(), Option::<CredentialInfo>::as_select()))
         .into_boxed();
     let query = match order {
@@ -364,9 +445,10 @@ pub async fn list(
     if !page.count {
         return Ok(page.page(rows.await?, None));
     }
-    let total = visible(tx)
+    let total = configurations::table::of(tx)
         .left_join(credentials::table.on(on()))
-        .filter(filter.to_sql(&predicate))
+        .filter(visible(tx))
+        .filter(filter.to_sql(&|condition| predicate(tx, condition)))
         .count()
         .get_result(&mut tx.conn());
     let (rows, total) = try_join(rows, total).await?;
@@ -375,8 +457,9 @@ pub async fn list(
 
 /// Those of `ids` that are visible.
 pub async fn find_many(tx: &OrgTx, ids: &[ConfigurationId]) -> Result<Vec<WithCredential>> {
-    Ok(visible(tx)
+    Ok(configurations::table::of(tx)
         .left_join(credentials::table.on(on()))
+        .filter(visible(tx))
         .filter(configurations::id.eq_any(ids.to_vec()))
         .select((Configuration::as_select(), Option::<CredentialInfo>::as_select()))
         .load(&mut tx.conn())
@@ -389,20 +472,56 @@ pub async fn find(tx: &OrgTx, id: ConfigurationId) -> Result<Option<WithCredenti
 }
 
 /// One, if it is visible, locked against other writers until the transaction ends.
-pub async fn find_for_update(tx: &OrgTx, id: ConfigurationId) -> Result<Option<Configuration>> {
-    Ok(visible(tx)
-        .filter(configurations::id.eq(id))
-        .select(Configuration::as_select())
-        .for_no_key_update()
-        .first(&mut tx.conn())
-        .await
-        .optional()?)
+pub async fn find_for_update(tx: &OrgTx, id: ConfigurationId) -> Result<Option<(Configuration, Access)>> {
+    Ok(find_many_for_update(tx, &[id]).await?.pop())
 }
 
-/// The configuration that has this name already.
-pub async fn find_by_name(tx: &OrgTx, owner: Owner, connector_id: &str, name: &str) -> Result<Option<ConfigurationId>> {
+/// Those of `ids` that are visible, each with what the caller may do, locked against other writers until the transaction
+/// ends. In the order of their ids, so that two who lock several do not wait for each other.
+pub async fn find_many_for_update(tx: &OrgTx, ids: &[ConfigurationId]) -> Result<Vec<(Configuration, Access)>> {
+    let seen: Predicate<configurations::table> = visible!(tx);
+    let rows: Vec<Configuration> = configurations::table::of(tx)
+        .filter(seen)
+        .filter(configurations::id.eq_any(ids.to_vec()))
+        .order(configurations::id.asc())
+        .select(Configuration::as_select())
+        .for_no_key_update()
+        .load(&mut tx.conn())
+        .await?;
+    let granted = grant::permissions_of_viewer(tx, &rows.iter().map(|row| row.id).collect::<Vec<_>>()).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let access = row.access(tx.caller(), granted.get(&row.id).copied());
+            (row, access)
+        })
+        .collect())
+}
+
+/// The ids of the first `limit` visible configurations that `filter` lets through.
+pub async fn list_ids(tx: &OrgTx, filter: &Filter<Condition>, limit: i64) -> Result<Vec<ConfigurationId>> {
     Ok(configurations::table::of(tx)
-        .filter(owned_by(owner))
+        .left_join(credentials::table.on(on()))
+        .filter(visible(tx))
+        .filter(filter.to_sql(&|condition| predicate(tx, condition)))
+        .order(configurations::id.asc())
+        .limit(limit)
+        .select(configurations::id)
+        .load(&mut tx.conn())
+        .await?)
+}
+
+fn visible(tx: &OrgTx) -> Predicate<Source> {
+    visible!(tx)
+}
+
+/// The configuration that has this name already, if the caller may see it.
+pub async fn find_by_name(tx: &OrgTx, owner: Owner, connector_id: &str, name: &str) -> Result<Option<ConfigurationId>> {
+    let seen: Predicate<configurations::table> = visible!(tx);
+    let owned: Predicate<configurations::table> = owned_by!(owner);
+    Ok(configurations::table::of(tx)
+        .filter(seen)
+        .filter(owned)
         .filter(configurations::connector_id.eq(connector_id))
         .filter(configurations::name.eq(name))
         .select(configurations::id)
@@ -415,11 +534,19 @@ pub async fn find_by_name(tx: &OrgTx, owner: Owner, connector_id: &str, name: &s
 pub async fn create(tx: &OrgTx, new: &NewConfiguration<'_>) -> Result<Configuration> {
     let NewConfiguration { owner, connector_id, name, configuration, enabled, description, metadata } = *new;
     let id = ConfigurationId::generate();
-    let (user, api_key) = match owner {
-        Actor::User(id) => (Some(id), None),
-        Actor::ApiKey(id) => (None, Some(id)),
-    };
-    tx.about(id);
+    let (user, api_key) = owner_columns(owner);
+    tx.changed(
+        id,
+        vec![
+            Change::new("owner", (), owner.to_string()),
+            Change::new("personalConnectorId", (), connector_id),
+            Change::new("name", (), name),
+            Change::new("configuration", (), configuration.clone()),
+            Change::new("description", (), description),
+            Change::new("metadata", (), metadata.cloned()),
+            Change::new("enabled", (), enabled),
+        ],
+    );
     Ok(diesel::insert_into(configurations::table)
         .values((
             configurations::id.eq(id),
@@ -448,10 +575,27 @@ struct Columns {
 }
 
 /// Changes a configuration that the caller has locked ([`find_for_update`]), and moves its version on.
-pub async fn update(tx: &OrgTx, id: ConfigurationId, changes: ConfigurationChanges) -> Result<()> {
+pub async fn update(tx: &OrgTx, row: &Configuration, changes: ConfigurationChanges) -> Result<()> {
     let ConfigurationChanges { name, configuration, description, metadata, enabled } = changes;
-    tx.about(id);
-    diesel::update(visible_by_id(tx, id))
+    let id = row.id;
+    let mut recorded = Vec::new();
+    if let Some(name) = name.as_ref().filter(|name| **name != row.name) {
+        recorded.push(Change::new("name", row.name.clone(), name.clone()));
+    }
+    if let Some(configuration) = &configuration {
+        recorded.extend(Change::members("configuration", Some(&row.configuration), Some(configuration)));
+    }
+    if let Some(description) = description.as_ref().filter(|description| **description != row.description) {
+        recorded.push(Change::new("description", row.description.clone(), description.clone()));
+    }
+    if let Some(metadata) = &metadata {
+        recorded.extend(Change::members("metadata", row.metadata.as_ref(), metadata.as_ref()));
+    }
+    if let Some(enabled) = enabled.filter(|enabled| *enabled != row.enabled) {
+        recorded.push(Change::new("enabled", row.enabled, enabled));
+    }
+    tx.changed(id, recorded);
+    diesel::update(by_id(tx, id))
         .set((
             Columns { name, configuration, description, metadata, enabled },
             configurations::version.eq(configurations::version + 1),
@@ -464,8 +608,8 @@ pub async fn update(tx: &OrgTx, id: ConfigurationId, changes: ConfigurationChang
 
 /// Records that the credential was replaced or removed: the version moves on and the health is unknown again.
 pub async fn touch_credential(tx: &OrgTx, id: ConfigurationId) -> Result<()> {
-    tx.about(id);
-    diesel::update(visible_by_id(tx, id))
+    tx.changed(id, vec![Change::secret("credentials")]);
+    diesel::update(by_id(tx, id))
         .set((
             configurations::health_status.eq(HealthStatus::Unknown),
             configurations::last_error.eq(None::<String>),
@@ -486,7 +630,7 @@ pub async fn record_health(
     last_error: Option<&str>,
 ) -> Result<()> {
     tx.about(id);
-    diesel::update(visible_by_id(tx, id))
+    diesel::update(by_id(tx, id))
         .set((
             configurations::health_status.eq(status),
             configurations::last_error.eq(last_error),
@@ -497,13 +641,57 @@ pub async fn record_health(
     Ok(())
 }
 
-/// Deletes a configuration that the caller has locked, and its credential with it.
-pub async fn delete(tx: &OrgTx, id: ConfigurationId) -> Result<()> {
-    tx.about(id);
-    diesel::delete(visible_by_id(tx, id)).execute(&mut tx.conn()).await?;
+/// Gives the configurations of somebody who leaves to another owner. How many.
+pub async fn transfer(tx: &OrgTx, from: UserId, to: Owner) -> Result<usize> {
+    let (user, api_key) = owner_columns(to);
+    let moved: Vec<ConfigurationId> =
+        diesel::update(configurations::table::of(tx).filter(configurations::owner_user_id.eq(from)))
+            .set((
+                configurations::owner_user_id.eq(user),
+                configurations::owner_api_key_id.eq(api_key),
+                configurations::version.eq(configurations::version + 1),
+                configurations::updated_at.eq(diesel::dsl::now),
+            ))
+            .returning(configurations::id)
+            .get_results(&mut tx.conn())
+            .await?;
+    for id in &moved {
+        let change = Change::new("owner", from.to_string(), to.to_string());
+        tx.also("personal_connector_configuration.transferred", id, vec![change]);
+    }
+    Ok(moved.len())
+}
+
+/// Deletes the configurations of somebody who leaves, with their credentials.
+pub async fn delete_of(tx: &OrgTx, owner: UserId) -> Result<()> {
+    let gone: Vec<ConfigurationId> =
+        diesel::delete(configurations::table::of(tx).filter(configurations::owner_user_id.eq(owner)))
+            .returning(configurations::id)
+            .get_results(&mut tx.conn())
+            .await?;
+    for id in &gone {
+        tx.also("personal_connector_configuration.deleted", id, Vec::new());
+    }
     Ok(())
 }
 
-fn visible_by_id(tx: &OrgTx, id: ConfigurationId) -> Filtered<Visible, Eq<configurations::id, ConfigurationId>> {
-    visible(tx).filter(configurations::id.eq(id))
+fn owner_columns(owner: Owner) -> (Option<UserId>, Option<ApiKeyId>) {
+    match owner {
+        Actor::User(id) => (Some(id), None),
+        Actor::ApiKey(id) => (None, Some(id)),
+    }
+}
+
+/// Deletes a configuration that the caller has locked, and its credential with it.
+pub async fn delete(tx: &OrgTx, id: ConfigurationId) -> Result<()> {
+    tx.about(id);
+    diesel::delete(by_id(tx, id)).execute(&mut tx.conn()).await?;
+    Ok(())
+}
+
+type ById = Filtered<<configurations::table as OrgTable>::Scoped, Eq<configurations::id, ConfigurationId>>;
+
+/// One that the caller has locked, and so sees.
+fn by_id(tx: &OrgTx, id: ConfigurationId) -> ById {
+    configurations::table::of(tx).filter(configurations::id.eq(id))
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
 
 use super::schema::{configurations, credentials};
 use super::scope::{OrgTable, OrgTx};
@@ -11,7 +12,7 @@ use crate::id::ConfigurationId;
 use crate::vault::Kind;
 
 /// What may be told of a credential. There is no field for a value.
-#[derive(Debug, Clone, Queryable, Selectable)]
+#[derive(Debug, Clone, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = credentials, check_for_backend(diesel::pg::Pg))]
 pub struct CredentialInfo {
     /// Which kind.

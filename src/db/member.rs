@@ -6,6 +6,7 @@ use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 use futures_util::future::try_join;
 
+use super::audit_log::Change;
 use super::filter::{Filter, Predicate, lower, or, strpos};
 use super::page::{Cursor, Key, Page, PageRequest, keyset};
 use super::schema::{identities, members, users};
@@ -94,6 +95,71 @@ pub async fn find_many(tx: &OrgTx, ids: &[MemberId]) -> Result<Vec<Member>> {
         .select(Member::as_select())
         .load(&mut tx.conn())
         .await?)
+}
+
+/// A membership of the transaction's organization, locked against other writers until the transaction ends.
+pub async fn find_for_update(tx: &OrgTx, id: MemberId) -> Result<Option<Member>> {
+    Ok(members::table::of(tx)
+        .filter(members::id.eq(id))
+        .select(Member::as_select())
+        .for_update()
+        .first(&mut tx.conn())
+        .await
+        .optional()?)
+}
+
+/// The organization's owners, locked: two who go at once must not both find the other one there.
+pub async fn owners_for_update(tx: &OrgTx) -> Result<Vec<MemberId>> {
+    Ok(members::table::of(tx)
+        .filter(members::role.eq(Role::Owner))
+        .order(members::id.asc())
+        .select(members::id)
+        .for_update()
+        .load(&mut tx.conn())
+        .await?)
+}
+
+/// Whether somebody with that e-mail address belongs to the transaction's organization.
+pub async fn has_email(tx: &OrgTx, email: &str) -> Result<bool> {
+    let with_email = members::table::of(tx)
+        .inner_join(users::table)
+        .filter(users::email.is_not_null())
+        .filter(lower(users::email.assume_not_null()).eq(lower(email.to_owned())));
+    Ok(diesel::select(diesel::dsl::exists(with_email)).get_result(&mut tx.conn()).await?)
+}
+
+/// Adds a person of whom only the e-mail address is known: whoever signs in with it, verified by an issuer, is meant.
+pub async fn add(tx: &OrgTx, email: &str, role: Role) -> Result<Member> {
+    let (id, user) = (MemberId::generate(), UserId::generate());
+    tx.changed(id, vec![Change::new("email", (), email), Change::new("role", (), role.as_str())]);
+    // Nothing is read back: nobody sees the person before the membership is there.
+    diesel::insert_into(users::table)
+        .values((users::id.eq(user), users::email.eq(email)))
+        .execute(&mut tx.conn())
+        .await?;
+    Ok(diesel::insert_into(members::table)
+        .values((members::id.eq(id), members::user_id.eq(user), members::role.eq(role)))
+        .returning(Member::as_returning())
+        .get_result(&mut tx.conn())
+        .await?)
+}
+
+/// Gives a member that the caller has locked another role.
+pub async fn set_role(tx: &OrgTx, row: &Member, role: Role) -> Result<Member> {
+    tx.changed(row.id, vec![Change::new("role", row.role.as_str(), role.as_str())]);
+    Ok(diesel::update(members::table::of(tx).filter(members::id.eq(row.id)))
+        .set((members::role.eq(role), members::updated_at.eq(diesel::dsl::now)))
+        .returning(Member::as_returning())
+        .get_result(&mut tx.conn())
+        .await?)
+}
+
+/// Ends a membership that the caller has locked. The person owns nothing here any more.
+pub async fn remove(tx: &OrgTx, row: &Member) -> Result<()> {
+    let changes = vec![Change::new("userId", row.user_id.to_string(), ()), Change::new("role", row.role.as_str(), ())];
+    tx.changed(row.id, changes);
+    diesel::delete(members::table::of(tx).filter(members::id.eq(row.id))).execute(&mut tx.conn()).await?;
+    Ok(())
 }
 
 /// Whether `user` belongs to the transaction's organization.

@@ -29,10 +29,13 @@
 //! before an organization is: find a key or a membership, make an organization, see whether the service is ready.
 
 pub mod api_key;
+pub mod audit_log;
 pub mod configuration;
 mod connect;
 pub mod credential;
 pub mod filter;
+pub mod grant;
+pub mod idempotency_key;
 pub mod member;
 pub mod migration;
 pub mod organization;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
+use super::audit_log::Change;
 use super::schema::{audit_log, members, organization_tombstones, organizations};
 use super::scope::{OrgTable, OrgTx, SystemTx};
 use crate::error::Result;
@@ -23,6 +24,42 @@ pub struct Organization {
     pub created_at: DateTime<Utc>,
     /// When its name was last changed.
     pub updated_at: DateTime<Utc>,
+    /// Whether its API keys may be without an end.
+    pub api_keys_may_never_expire: bool,
+}
+
+/// What an update changes. Absent: unchanged.
+#[derive(Debug, Default, PartialEq, Eq, AsChangeset)]
+#[diesel(table_name = organizations)]
+pub struct OrganizationChanges {
+    /// A new name.
+    pub name: Option<String>,
+    /// A new slug.
+    pub slug: Option<String>,
+    /// Whether its API keys may be without an end.
+    pub api_keys_may_never_expire: Option<bool>,
+}
+
+/// Changes the transaction's own organization.
+pub async fn update(tx: &OrgTx, changes: &OrganizationChanges) -> Result<Organization> {
+    let mut recorded = Vec::new();
+    if let Some(before) = find(tx).await? {
+        if let Some(name) = &changes.name {
+            recorded.push(Change::new("name", before.name, name.clone()));
+        }
+        if let Some(slug) = &changes.slug {
+            recorded.push(Change::new("slug", before.slug, slug.clone()));
+        }
+        if let Some(may) = changes.api_keys_may_never_expire {
+            recorded.push(Change::new("apiKeysMayNeverExpire", before.api_keys_may_never_expire, may));
+        }
+    }
+    tx.changed(tx.caller().organization(), recorded);
+    Ok(diesel::update(organizations::table::of(tx))
+        .set((changes, organizations::updated_at.eq(diesel::dsl::now)))
+        .returning(Organization::as_returning())
+        .get_result(&mut tx.conn())
+        .await?)
 }
 
 /// The transaction's own organization.

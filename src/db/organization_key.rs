@@ -1,9 +1,11 @@
 //! Organization keys, wrapped. What they seal is in `db::credential`.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use futures_util::future::try_join;
 
-use super::schema::organization_keys;
+use super::schema::{credentials, organization_keys};
 use super::scope::{OrgTable, OrgTx, SystemTx};
 use crate::error::{Error, Result};
 use crate::id::OrganizationId;
@@ -54,6 +56,40 @@ pub async fn active(tx: &OrgTx) -> Result<WrappedKey> {
         .first(&mut tx.conn())
         .await?;
     wrapped_key(row)
+}
+
+/// A key, and how much is sealed with it.
+#[derive(Debug, Clone)]
+pub struct KeyUse {
+    /// Counts from 1 within the organization.
+    pub version: i32,
+    /// What it is used for.
+    pub state: KeyState,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// How many credentials it seals.
+    pub credentials: i64,
+}
+
+/// The organization's keys, oldest first, and how much each seals.
+pub async fn list_with_counts(tx: &OrgTx) -> Result<Vec<KeyUse>> {
+    type Key = (i32, KeyState, DateTime<Utc>);
+    let keys = organization_keys::table::of(tx)
+        .order(organization_keys::version.asc())
+        .select((organization_keys::version, organization_keys::state, organization_keys::created_at))
+        .load(&mut tx.conn());
+    let counts = credentials::table::of(tx)
+        .group_by(credentials::organization_key_version)
+        .select((credentials::organization_key_version, diesel::dsl::count_star()))
+        .load(&mut tx.conn());
+    let (keys, counts): (Vec<Key>, Vec<(i32, i64)>) = try_join(keys, counts).await?;
+    Ok(keys
+        .into_iter()
+        .map(|(version, state, created_at)| {
+            let credentials = counts.iter().find(|(of, _)| *of == version).map_or(0, |(_, count)| *count);
+            KeyUse { version, state, created_at, credentials }
+        })
+        .collect())
 }
 
 /// Adds a key, as the active one.

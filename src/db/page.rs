@@ -20,6 +20,8 @@ pub enum Key {
     Time(DateTime<Utc>),
     /// Text.
     Text(String),
+    /// A number that counts.
+    Number(i64),
 }
 
 impl Cursor {
@@ -35,6 +37,10 @@ impl Cursor {
                 bytes.push(b's');
                 bytes.extend_from_slice(text.as_bytes());
             }
+            Key::Number(number) => {
+                bytes.push(b'n');
+                bytes.extend_from_slice(&number.to_be_bytes());
+            }
         }
         bytes
     }
@@ -44,6 +50,7 @@ impl Cursor {
         let (id, rest) = bytes.split_first_chunk::<16>()?;
         let key = match rest.split_first()? {
             (b't', micros) => Key::Time(DateTime::from_timestamp_micros(i64::from_be_bytes(micros.try_into().ok()?))?),
+            (b'n', number) => Key::Number(i64::from_be_bytes(number.try_into().ok()?)),
             (b's', text) => Key::Text(String::from_utf8(text.to_vec()).ok()?),
             _ => return None,
         };
@@ -53,14 +60,21 @@ impl Cursor {
     pub(super) fn time(&self) -> DateTime<Utc> {
         match &self.key {
             Key::Time(time) => *time,
-            Key::Text(_) => DateTime::UNIX_EPOCH,
+            Key::Text(_) | Key::Number(_) => DateTime::UNIX_EPOCH,
+        }
+    }
+
+    pub(super) fn number(&self) -> i64 {
+        match &self.key {
+            Key::Number(number) => *number,
+            Key::Time(_) | Key::Text(_) => 0,
         }
     }
 
     pub(super) fn text(&self) -> String {
         match &self.key {
             Key::Text(text) => text.clone(),
-            Key::Time(_) => String::new(),
+            Key::Time(_) | Key::Number(_) => String::new(),
         }
     }
 }

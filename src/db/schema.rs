@@ -14,19 +14,41 @@ diesel::table! {
         expires_at -> Nullable<Timestamptz>,
         revoked_at -> Nullable<Timestamptz>,
         version -> Int4,
+        previous_hash -> Nullable<Bytea>,
+        previous_pepper_id -> Nullable<Text>,
+        previous_valid_until -> Nullable<Timestamptz>,
+        allowed_networks -> Array<Nullable<Text>>,
+        last_used_at -> Nullable<Timestamptz>,
     }
 }
 
 diesel::table! {
-    audit_log (organization_id, id) {
+    audit_heads (organization_id) {
         organization_id -> Uuid,
+        sequence -> Int8,
+        hash -> Bytea,
+        pruned_sequence -> Int8,
+        pruned_hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    audit_log (organization_id, sequence) {
+        organization_id -> Uuid,
+        sequence -> Int8,
         id -> Uuid,
         action -> Text,
-        actor_user_id -> Nullable<Uuid>,
-        actor_api_key_id -> Nullable<Uuid>,
-        subject -> Nullable<Text>,
-        request_id -> Text,
+        actor_id -> Nullable<Text>,
+        actor_name -> Nullable<Text>,
+        target_type -> Text,
+        target_id -> Text,
+        changes -> Text,
+        request_id -> Nullable<Text>,
+        ip_address -> Nullable<Text>,
+        user_agent -> Nullable<Text>,
         created_at -> Timestamptz,
+        previous_hash -> Bytea,
+        hash -> Bytea,
     }
 }
 
@@ -65,6 +87,32 @@ diesel::table! {
         refreshable -> Bool,
         scopes -> Array<Nullable<Text>>,
         rotated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    grants (organization_id, id) {
+        organization_id -> Uuid,
+        id -> Uuid,
+        configuration_id -> Uuid,
+        user_id -> Nullable<Uuid>,
+        api_key_id -> Nullable<Uuid>,
+        permission -> Text,
+        granted_by_user_id -> Nullable<Uuid>,
+        granted_by_api_key_id -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (organization_id, actor_id, mutation, key) {
+        organization_id -> Uuid,
+        actor_id -> Text,
+        mutation -> Text,
+        key -> Text,
+        arguments_hash -> Bytea,
+        answer -> Jsonb,
+        created_at -> Timestamptz,
     }
 }
 
@@ -126,6 +174,7 @@ diesel::table! {
         slug -> Text,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        api_keys_may_never_expire -> Bool,
     }
 }
 
@@ -149,9 +198,13 @@ diesel::table! {
 }
 
 diesel::joinable!(api_keys -> organizations (organization_id));
+diesel::joinable!(api_keys -> users (created_by_user_id));
+diesel::joinable!(audit_heads -> organizations (organization_id));
 diesel::joinable!(audit_log -> organizations (organization_id));
 diesel::joinable!(configurations -> organizations (organization_id));
 diesel::joinable!(credentials -> organizations (organization_id));
+diesel::joinable!(grants -> organizations (organization_id));
+diesel::joinable!(idempotency_keys -> organizations (organization_id));
 diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(members -> organizations (organization_id));
 diesel::joinable!(members -> users (user_id));
@@ -160,9 +213,12 @@ diesel::joinable!(organization_keys -> organizations (organization_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
+    audit_heads,
     audit_log,
     configurations,
     credentials,
+    grants,
+    idempotency_keys,
     identities,
     members,
     organization_claims,

@@ -18,16 +18,16 @@ use std::time::Duration;
 use diesel::dsl::{Eq, Filter};
 use diesel::prelude::*;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt as _;
 use futures_util::future::join;
 
+use super::audit_log::{self, Change, Event, Recorded};
 use super::connect::{self, Settings};
-use super::schema::audit_log;
-use crate::auth::caller::{Actor, Caller};
+use crate::auth::caller::Caller;
 use crate::auth::policy::Action;
 use crate::error::{Error, Result};
-use crate::id::{AuditEntryId, OrganizationId};
+use crate::id::OrganizationId;
 
 /// How long a request waits for a free connection before it is told to come back.
 const POOL_WAIT: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ impl Drop for Lease {
 pub struct OrgTx {
     lease: Lease,
     caller: Caller,
-    subject: Mutex<Option<String>>,
+    events: Mutex<Vec<Event>>,
 }
 
 /// One transaction across organizations, for the few questions that come before one is known.
@@ -127,7 +127,7 @@ impl Db {
         T: Send,
     {
         caller.require(action)?;
-        let mut tx = OrgTx { lease: self.lease().await?, caller: caller.clone(), subject: Mutex::default() };
+        let mut tx = OrgTx { lease: self.lease().await?, caller: caller.clone(), events: Mutex::default() };
         let begin = begin("READ ONLY", "patchbay_app", Some(caller.organization()));
         let (begun, value) = join(tx.lease.connection().batch_execute(&begin), run(&tx)).await;
         tx.lease.end("COMMIT");
@@ -136,23 +136,38 @@ impl Db {
     }
 
     /// Runs `run` in a transaction, if the policy allows `action` to `caller`. When `run` succeeds and has named what it
-    /// is about ([`OrgTx::about`]), adds the audit row and commits; in every other case nothing is kept.
+    /// is about ([`OrgTx::about`]), adds the audit row and commits; in every other case nothing is kept. An attempt on
+    /// credentials, keys, members or grants that is refused or fails leaves a row too, which names `on`: the id that was
+    /// given, whether or not there is such an object.
     ///
     /// # Errors
-    /// [`Error::Forbidden`], before a connection is taken; else what `run` or the database say.
-    pub async fn write<T, F>(&self, caller: &Caller, action: Action, run: F) -> Result<T>
+    /// [`Error::Forbidden`]; else what `run` or the database say.
+    pub async fn write<T, F>(&self, caller: &Caller, action: Action, on: &str, run: F) -> Result<T>
+    where
+        F: for<'t> AsyncFnOnce(&'t OrgTx) -> Result<T> + for<'t> Work<&'t OrgTx, Result<T>, Fut: Send> + Send,
+        T: Send,
+    {
+        let result = self.write_unattended(caller, action, run).await;
+        if let Err(error) = &result {
+            self.record_attempt(caller, action, on, error).await;
+        }
+        result
+    }
+
+    async fn write_unattended<T, F>(&self, caller: &Caller, action: Action, run: F) -> Result<T>
     where
         F: for<'t> AsyncFnOnce(&'t OrgTx) -> Result<T> + for<'t> Work<&'t OrgTx, Result<T>, Fut: Send> + Send,
         T: Send,
     {
         caller.require(action)?;
-        let mut tx = OrgTx { lease: self.lease().await?, caller: caller.clone(), subject: Mutex::default() };
+        let mut tx = OrgTx { lease: self.lease().await?, caller: caller.clone(), events: Mutex::default() };
         let begin = begin("READ WRITE", "patchbay_app", Some(caller.organization()));
         let (begun, value) = join(tx.lease.connection().batch_execute(&begin), run(&tx)).await;
-        let subject = tx.subject.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (begun, value, subject) {
-            (Ok(()), Ok(value), Some(subject)) => {
-                record(&tx, action, &subject).await?;
+        let events = std::mem::take(&mut *tx.events.lock().unwrap_or_else(PoisonError::into_inner));
+        match (begun, value, events.is_empty()) {
+            (Ok(()), Ok(value), false) => {
+                let actor = Recorded::Actor(caller.actor().to_string(), caller.provenance());
+                audit_log::append(tx.conn(), caller.organization(), &actor, &action.event(), events).await?;
                 tx.lease.commit().await?;
                 Ok(value)
             }
@@ -161,6 +176,34 @@ impl Db {
                 begun?;
                 value
             }
+        }
+    }
+
+    /// Keeps that something was tried, in a transaction of its own: the one that was meant for it is gone.
+    async fn record_attempt(&self, caller: &Caller, action: Action, on: &str, error: &Error) {
+        let (action, how) = match error {
+            Error::Forbidden(denied) => (*denied, "refused"),
+            Error::Rejected(_) => (action, "failed"),
+            _ => return,
+        };
+        if !action.is_guarded() {
+            return;
+        }
+        // What was given may be anything: an id is short.
+        let short: String = on.chars().filter(char::is_ascii_graphic).take(64).collect();
+        let target = if short.is_empty() { caller.organization().to_string() } else { short };
+        let event = Event { action: None, target, changes: Vec::new() };
+        let recorded = async {
+            let mut tx = OrgTx { lease: self.lease().await?, caller: caller.clone(), events: Mutex::default() };
+            let begin = begin("READ WRITE", "patchbay_app", Some(caller.organization()));
+            tx.lease.connection().batch_execute(&begin).await?;
+            let actor = Recorded::Actor(caller.actor().to_string(), caller.provenance());
+            let name = format!("{}_{how}", action.as_str());
+            audit_log::append(tx.conn(), caller.organization(), &actor, &name, vec![event]).await?;
+            tx.lease.commit().await
+        };
+        if let Err(error) = recorded.await {
+            tracing::warn!(%error, action = action.as_str(), how, "an attempt could not be recorded");
         }
     }
 
@@ -191,8 +234,28 @@ impl Db {
         F: for<'t> AsyncFnOnce(&'t SystemTx) -> Result<T> + for<'t> Work<&'t SystemTx, Result<T>, Fut: Send> + Send,
         T: Send,
     {
+        self.write_as("patchbay_system", run).await
+    }
+
+    /// The same as the auditor, who may prune the audit log and nothing else. The service's login may not be that.
+    ///
+    /// # Errors
+    /// What `run` or the database say.
+    pub async fn auditor_write<T, F>(&self, run: F) -> Result<T>
+    where
+        F: for<'t> AsyncFnOnce(&'t SystemTx) -> Result<T> + for<'t> Work<&'t SystemTx, Result<T>, Fut: Send> + Send,
+        T: Send,
+    {
+        self.write_as("patchbay_auditor", run).await
+    }
+
+    async fn write_as<T, F>(&self, role: &str, run: F) -> Result<T>
+    where
+        F: for<'t> AsyncFnOnce(&'t SystemTx) -> Result<T> + for<'t> Work<&'t SystemTx, Result<T>, Fut: Send> + Send,
+        T: Send,
+    {
         let mut tx = SystemTx { lease: self.lease().await? };
-        let begin = begin("READ WRITE", "patchbay_system", None);
+        let begin = begin("READ WRITE", role, None);
         let (begun, value) = join(tx.lease.connection().batch_execute(&begin), run(&tx)).await;
         match (begun, value) {
             (Ok(()), Ok(value)) => {
@@ -216,25 +279,6 @@ fn begin(mode: &str, role: &str, organization: Option<OrganizationId>) -> String
     format!("BEGIN {mode}; SET LOCAL ROLE {role}; SET LOCAL patchbay.organization_id = '{organization}'")
 }
 
-async fn record(tx: &OrgTx, action: Action, subject: &str) -> Result<()> {
-    let (user, api_key) = match tx.caller.actor() {
-        Actor::User(id) => (Some(id), None),
-        Actor::ApiKey(id) => (None, Some(id)),
-    };
-    diesel::insert_into(audit_log::table)
-        .values((
-            audit_log::id.eq(AuditEntryId::generate()),
-            audit_log::action.eq(action.as_str()),
-            audit_log::actor_user_id.eq(user),
-            audit_log::actor_api_key_id.eq(api_key),
-            audit_log::subject.eq(subject),
-            audit_log::request_id.eq(tx.caller.request_id()),
-        ))
-        .execute(&mut tx.conn())
-        .await?;
-    Ok(())
-}
-
 impl OrgTx {
     /// The connection, for the statements of `db`. A shared reference: statements may be pipelined.
     pub(in crate::db) fn conn(&self) -> &AsyncPgConnection {
@@ -248,8 +292,27 @@ impl OrgTx {
     }
 
     /// Names what a write is about, for the audit log. A write that never says is not committed.
-    pub fn about(&self, subject: impl Display) {
-        *self.subject.lock().unwrap_or_else(PoisonError::into_inner) = Some(subject.to_string());
+    pub fn about(&self, target: impl Display) {
+        self.changed(target, Vec::new());
+    }
+
+    /// The same, and what changed of it.
+    pub fn changed(&self, target: impl Display, changes: Vec<Change>) {
+        self.event(None, target, changes);
+    }
+
+    /// What the write does to something else on the way, under a name of its own.
+    pub fn also(&self, action: &str, target: impl Display, changes: Vec<Change>) {
+        self.event(Some(action.to_owned()), target, changes);
+    }
+
+    fn event(&self, action: Option<String>, target: impl Display, mut changes: Vec<Change>) {
+        let target = target.to_string();
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        match events.iter_mut().find(|event| event.target == target && event.action == action) {
+            Some(event) => event.changes.append(&mut changes),
+            None => events.push(Event { action, target, changes }),
+        }
     }
 }
 
@@ -282,8 +345,11 @@ macro_rules! organization_tables {
 }
 organization_tables!(
     api_keys by organization_id,
+    audit_log by organization_id,
     configurations by organization_id,
     credentials by organization_id,
+    grants by organization_id,
+    idempotency_keys by organization_id,
     members by organization_id,
     organization_keys by organization_id,
     organizations by id,

@@ -25,5 +25,6 @@ text_enum!(
     crate::auth::policy::Scope,
     crate::vault::Kind,
     super::configuration::HealthStatus,
+    super::grant::Permission,
     super::organization_key::KeyState
 );

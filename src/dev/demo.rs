@@ -15,6 +15,7 @@ use super::env_file::{Entry, EnvFile, parse};
 use super::{AUDIENCE, DataDir, ISSUER, write_private};
 use crate::app::App;
 use crate::auth::Evidence;
+use crate::auth::caller::Provenance;
 use crate::auth::jwt::{Claims, sign};
 use crate::auth::policy::{Action, Role, Scope};
 use crate::config::read_secret;
@@ -79,7 +80,7 @@ pub(super) async fn ensure(
 async fn works(app: &App, credential: &SecretString, organization: &Organization) -> bool {
     let authorization = format!("Bearer {}", credential.expose_secret());
     let evidence = Evidence { authorization: Some(&authorization), ..Evidence::default() };
-    let caller = app.authenticator.authenticate(evidence, "dev").await;
+    let caller = app.authenticator.authenticate(evidence, &Arc::new(Provenance::of("dev"))).await;
     caller.is_ok_and(|caller| caller.organization() == organization.id)
 }
 
@@ -115,7 +116,7 @@ fn owner_token(app: &App, secret: &SecretString, organization: &Organization) ->
 async fn run(app: &App, schema: &Schema, credential: &SecretString, document: &str, variables: Value) -> Result<Value> {
     let authorization = format!("Bearer {}", credential.expose_secret());
     let evidence = Evidence { authorization: Some(&authorization), ..Evidence::default() };
-    let caller = app.authenticator.authenticate(evidence, "dev").await?;
+    let caller = app.authenticator.authenticate(evidence, &Arc::new(Provenance::of("dev"))).await?;
     let relations = loader::relations(Arc::new(app.clone()), caller.clone());
     let request = Request::new(document).variables(Variables::from_json(variables)).data(caller).data(relations);
     let response = schema.execute(request).await;
@@ -235,10 +236,10 @@ async fn examples(app: &App, entry: &Entry) -> Result<()> {
         if let (Some((status, last_sync_at, last_error)), Some(id)) = (health, id) {
             let authorization = format!("Bearer {}", entry.token.expose_secret());
             let evidence = Evidence { authorization: Some(&authorization), ..Evidence::default() };
-            let caller = app.authenticator.authenticate(evidence, "dev").await?;
+            let caller = app.authenticator.authenticate(evidence, &Arc::new(Provenance::of("dev"))).await?;
             // Nothing tests connections yet, so what a test would have found is written down here.
             app.db
-                .write(&caller, Action::ConfigurationTest, async |tx| {
+                .write(&caller, Action::ConfigurationTest, "", async |tx| {
                     db::configuration::record_health(tx, id, status, last_sync_at, last_error).await
                 })
                 .await?;

@@ -303,11 +303,32 @@ impl<'a> Literals<'a> {
             self.places.insert(value.pos, name.node.to_string());
             let mut path = vec![name.node.to_string()];
             check_literal_text(&value.node, &mut path)?;
-            if name.node == "filter" {
-                self.check_filter(&value.node, &mut path)?;
+            match name.node.as_str() {
+                "filter" => self.check_filter(&value.node, &mut path)?,
+                "selector" => self.check_selector(&value.node, &mut path)?,
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// A selector may hold a filter, to which the same applies.
+    fn check_selector(&self, value: &Value, path: &mut Vec<String>) -> Result<(), Violation> {
+        match value {
+            Value::Variable(name) => {
+                let set = self.variables.get(name).or_else(|| self.defaults.get(name.as_str()).copied());
+                match set {
+                    Some(ConstValue::Object(members)) => members.get("filter").map_or(Ok(()), |filter| {
+                        within(path, "filter".to_owned(), |path| check_const_filter(filter, path))
+                    }),
+                    _ => Ok(()),
+                }
+            }
+            Value::Object(members) => members
+                .get("filter")
+                .map_or(Ok(()), |filter| within(path, "filter".to_owned(), |path| self.check_filter(filter, path))),
+            _ => Ok(()),
+        }
     }
 
     /// A null inside a filter is most often a variable that somebody forgot to set. Taken for "no condition" it would

@@ -10,11 +10,13 @@ use futures_util::task::{FutureObj, Spawn, SpawnError};
 use tracing::Instrument as _;
 
 use super::context::Failure;
+use super::node::{self, Node};
 use crate::app::App;
 use crate::auth::caller::Caller;
 use crate::auth::policy::Action;
 use crate::db;
-use crate::id::{ApiKeyId, OrganizationId, UserId};
+use crate::db::grant::{Grant, Permission};
+use crate::id::{ApiKeyId, ConfigurationId, OrganizationId, UserId};
 
 /// Loads what objects refer to.
 pub struct Relations {
@@ -79,5 +81,59 @@ impl Loader<OrganizationId> for Relations {
         let read =
             self.app.db.read(&self.caller, Action::OrganizationRead, async |tx| db::organization::find(tx).await);
         Ok(read.await?.into_iter().filter(|own| ids.contains(&own.id)).map(|own| (own.id, own)).collect())
+    }
+}
+
+/// What was granted to the caller of a configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GrantedToViewer(pub ConfigurationId);
+
+impl Loader<GrantedToViewer> for Relations {
+    type Value = Permission;
+    type Error = Failure;
+
+    async fn load(&self, of: &[GrantedToViewer]) -> Result<HashMap<GrantedToViewer, Permission>, Failure> {
+        let ids: Vec<_> = of.iter().map(|key| key.0).collect();
+        let read = self.app.db.read(&self.caller, Action::ConfigurationRead, async move |tx| {
+            db::grant::permissions_of_viewer(tx, &ids).await
+        });
+        Ok(read.await?.into_iter().map(|(id, permission)| (GrantedToViewer(id), permission)).collect())
+    }
+}
+
+/// The grants of a configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GrantsOf(pub ConfigurationId);
+
+impl Loader<GrantsOf> for Relations {
+    type Value = Vec<Grant>;
+    type Error = Failure;
+
+    async fn load(&self, of: &[GrantsOf]) -> Result<HashMap<GrantsOf, Vec<Grant>>, Failure> {
+        let ids: Vec<_> = of.iter().map(|key| key.0).collect();
+        let read = self
+            .app
+            .db
+            .read(&self.caller, Action::ConfigurationRead, async move |tx| db::grant::list_of(tx, &ids).await);
+        let mut grants: HashMap<_, Vec<_>> = HashMap::new();
+        for grant in read.await? {
+            grants.entry(GrantsOf(grant.configuration_id)).or_default().push(grant);
+        }
+        Ok(grants)
+    }
+}
+
+/// Any object by id.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct AnyId(pub String);
+
+impl Loader<AnyId> for Relations {
+    type Value = Node;
+    type Error = Failure;
+
+    async fn load(&self, ids: &[AnyId]) -> Result<HashMap<AnyId, Node>, Failure> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0.clone().into()).collect();
+        let found = node::find_many(&self.app, &self.caller, &ids).await?;
+        Ok(found.into_iter().map(|(id, node)| (AnyId(id), node)).collect())
     }
 }

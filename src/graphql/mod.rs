@@ -6,13 +6,16 @@
 //! [`finish`], and both are called by the one handler.
 
 pub mod api_key;
+pub mod audit_log;
 pub mod comparator;
 pub mod configuration;
 pub mod connection;
 pub mod connector;
 pub mod context;
 pub mod document;
+pub mod idempotency;
 pub mod loader;
+pub mod member;
 pub mod node;
 pub mod organization;
 pub mod scalar;
@@ -40,7 +43,15 @@ pub struct Query(
 
 /// Everything that may be changed. Object first, then verb, so that mutations of one object stand together.
 #[derive(MergedObject, Default)]
-pub struct Mutation(viewer::ViewerMutation, configuration::mutation::ConfigurationMutation, api_key::ApiKeyMutation);
+pub struct Mutation(
+    viewer::ViewerMutation,
+    configuration::mutation::ConfigurationMutation,
+    configuration::grant::GrantMutation,
+    configuration::bulk::BulkMutation,
+    api_key::mutation::ApiKeyMutation,
+    organization::OrganizationMutation,
+    member::MemberMutation,
+);
 
 /// The most errors that one answer tells.
 const MAX_ERRORS: usize = 20;

@@ -5,24 +5,26 @@ use std::collections::HashMap;
 use async_graphql::{Context, ID, Interface, Object};
 
 use super::api_key::ApiKey;
+use super::audit_log::AuditLogEntry;
 use super::configuration::PersonalConnectorConfiguration;
+use super::configuration::grant::ConfigurationGrant;
 use super::connector::PersonalConnector;
 use super::context::{Nullable, RequestContext as _, Result};
-use super::organization::{self, Organization, OrganizationMember, User};
+use super::member::OrganizationMember;
+use super::organization::{Organization, User};
 use crate::app::App;
 use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::Action;
 use crate::connector::catalog;
 use crate::db;
 use crate::error::{Code, Rejection};
-use crate::id::{ApiKeyId, ConfigurationId, MemberId, OrganizationId, UserId};
+use crate::id::{ApiKeyId, AuditEntryId, ConfigurationId, GrantId, MemberId, OrganizationId, UserId};
 
 const MAX_NODES: usize = 100;
 
-/// An object with a globally unique id. Ids are prefixed strings (pconf_…, pcon_…, org_…, user_…, mem_…, key_…): the
-/// prefix names the type, so `node(id:)` needs no further encoding. Treat the rest as opaque.
+/// An object with a globally unique id. Ids are prefixed strings (pconf_…, pcon_…, org_…, user_…, mem_…, key_…,
+/// grant_…, aud_…): the prefix names the type, so `node(id:)` needs no further encoding. Treat the rest as opaque.
 #[derive(Interface, Clone)]
-#[expect(clippy::large_enum_variant, reason = "at most a hundred live for a moment")]
 #[graphql(field(name = "id", ty = "ID", desc = "The prefix names the type; treat the rest as opaque."))]
 pub enum Node {
     /// `pconf_…`
@@ -37,6 +39,10 @@ pub enum Node {
     User(User),
     /// `key_…`
     ApiKey(ApiKey),
+    /// `grant_…`
+    Grant(ConfigurationGrant),
+    /// `aud_…`
+    AuditLogEntry(AuditLogEntry),
 }
 
 /// Queries by id.
@@ -67,22 +73,29 @@ impl NodeQuery {
     }
 }
 
-/// One statement for each kind that is asked for, whatever the number of ids.
 async fn load(ctx: &Context<'_>, ids: &[ID]) -> Result<Vec<Option<Node>>> {
-    let (app, caller) = (ctx.app(), ctx.caller());
+    let found = find_many(ctx.app(), ctx.caller(), ids).await?;
+    Ok(ids.iter().map(|id| found.get(id.as_str()).cloned()).collect())
+}
+
+/// Those of `ids` that the caller may see. One statement for each kind that is asked for, whatever the number of ids.
+pub async fn find_many(app: &App, caller: &Caller, ids: &[ID]) -> Result<HashMap<String, Node>> {
     let mut found: HashMap<String, Node> = HashMap::new();
     found.extend(configurations(app, caller, ids).await?);
     found.extend(members(app, caller, ids).await?);
     found.extend(users(app, caller, ids).await?);
     found.extend(api_keys(app, caller, ids).await?);
     if parsed::<OrganizationId>(ids).contains(&caller.organization()) {
-        found.insert(caller.organization().to_string(), organization::own(ctx).await?.into());
+        let own = app.db.read(caller, Action::OrganizationRead, async |tx| db::organization::find(tx).await).await?;
+        found.extend(own.map(|row| (row.id.to_string(), Organization::from(row).into())));
     }
+    found.extend(grants(app, caller, ids).await?);
+    found.extend(audit_log_entries(app, caller, ids).await?);
     if caller.may(Action::ConnectorRead) {
         let connectors = ids.iter().filter_map(|id| catalog::find(id));
         found.extend(connectors.map(|connector| (connector.id.to_owned(), PersonalConnector(connector).into())));
     }
-    Ok(ids.iter().map(|id| found.get(id.as_str()).cloned()).collect())
+    Ok(found)
 }
 
 fn parsed<T: std::str::FromStr>(ids: &[ID]) -> Vec<T> {
@@ -134,4 +147,22 @@ async fn api_keys(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
     }
     let rows = app.db.read(caller, Action::ViewerRead, async |tx| db::api_key::find_many(tx, &ids).await).await?;
     Ok(rows.into_iter().map(|row| (row.id.to_string(), ApiKey::from(row).into())).collect())
+}
+
+async fn grants(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
+    let ids: Vec<GrantId> = parsed(ids);
+    if ids.is_empty() || !caller.may(Action::ConfigurationRead) {
+        return Ok(Vec::new());
+    }
+    let rows = app.db.read(caller, Action::ConfigurationRead, async |tx| db::grant::find_many(tx, &ids).await).await?;
+    Ok(rows.into_iter().map(|row| (row.id.to_string(), ConfigurationGrant::from(row).into())).collect())
+}
+
+async fn audit_log_entries(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
+    let ids: Vec<AuditEntryId> = parsed(ids);
+    if ids.is_empty() || !caller.may(Action::AuditRead) {
+        return Ok(Vec::new());
+    }
+    let rows = app.db.read(caller, Action::AuditRead, async |tx| db::audit_log::find_many(tx, &ids).await).await?;
+    Ok(rows.into_iter().map(|row| (row.id.to_string(), AuditLogEntry::from(row).into())).collect())
 }

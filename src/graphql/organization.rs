@@ -1,21 +1,21 @@
-//! Organizations, their members, and people.
+//! Organizations, and people. Who belongs to one is in [`member`].
 
-use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, Enum, ID, InputObject, Object};
+use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use super::api_key::{self, ApiKeyConnection, ApiKeyFilter};
-use super::connection::{CursorScope, PageArguments, connection};
+use super::audit_log::{self, AuditLogEntryConnection, AuditLogFilter};
+use super::connection::PageArguments;
 use super::context::{Nullable, RequestContext as _, Result};
-use super::loader::Relations;
+use super::member::{self, OrganizationMemberConnection, OrganizationMemberFilter};
 use super::scalar::DateTime;
+use super::user_error::{answer, payload};
 use crate::auth::caller::Actor;
 use crate::auth::policy::{Action, Role};
+use crate::connector::configuration::check_name;
 use crate::db;
-use crate::db::filter::Filter;
-use crate::db::member::Condition;
+use crate::db::organization::OrganizationChanges;
+use crate::db::organization_key::{KeyState, KeyUse};
 use crate::error::{Code, Error, Rejection};
-
-const MAX_CONDITIONS: usize = 10;
 
 /// What a person is in an organization. Each role may do all that the roles below it may.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,11 @@ impl Organization {
         DateTime(self.0.updated_at)
     }
 
+    /// Whether its API keys may be without an end.
+    async fn api_keys_may_never_expire(&self) -> bool {
+        self.0.api_keys_may_never_expire
+    }
+
     /// Who belongs to it. Null for an organization that the request is not for. [role member, scope members_read]
     async fn members(
         &self,
@@ -87,7 +92,7 @@ impl Organization {
         if self.0.id != ctx.caller().organization() {
             return None;
         }
-        Some(members(ctx, filter, &PageArguments { first, after, last, before }).await)
+        Some(member::list(ctx, filter, &PageArguments { first, after, last, before }).await)
     }
 
     /// Its API keys, newest first. Null for an organization that the request is not for. [role admin, scope api_keys_read]
@@ -105,83 +110,87 @@ impl Organization {
         }
         Some(api_key::list(ctx, filter, &PageArguments { first, after, last, before }).await)
     }
-}
 
-async fn members(
-    ctx: &Context<'_>,
-    filter: Option<OrganizationMemberFilter>,
-    arguments: &PageArguments,
-) -> Result<OrganizationMemberConnection> {
-    let (app, caller) = (ctx.app(), ctx.caller());
-    let scope = CursorScope::new(ctx, "members", &filter);
-    let page = scope.page(arguments)?;
-    let OrganizationMemberFilter { role, search } = filter.unwrap_or_default();
-    let mut conditions: Vec<_> = role.map(|role| Filter::Is(Condition::Role(role.into()))).into_iter().collect();
-    let words = search.unwrap_or_default();
-    conditions.extend(words.split_whitespace().map(|word| Filter::Is(Condition::Holds(word.to_owned()))));
-    if conditions.len() > MAX_CONDITIONS {
-        let message = format!("A filter has at most {MAX_CONDITIONS} words.");
-        return Err(Rejection::new(Code::Invalid, &["filter", "search"], message).into());
-    }
-    let filter = Filter::All(conditions);
-    let page = app.db.read(caller, Action::MemberRead, async |tx| db::member::list(tx, &filter, &page).await).await?;
-    Ok(OrganizationMemberConnection::new(page, &scope, db::member::Member::cursor, Into::into))
-}
-
-/// A person's membership of the organization.
-#[derive(Clone)]
-pub struct OrganizationMember(db::member::Member);
-
-impl From<db::member::Member> for OrganizationMember {
-    fn from(row: db::member::Member) -> Self {
-        Self(row)
-    }
-}
-
-/// A person's membership of the organization.
-#[Object]
-impl OrganizationMember {
-    /// `mem_…`
-    pub(super) async fn id(&self) -> ID {
-        self.0.id.into()
+    /// What was done and tried, newest first. Null for an organization that the request is not for. [role admin, scope
+    /// audit_read]
+    async fn audit_log(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which entries; all by default.")] filter: Option<AuditLogFilter>,
+        #[graphql(desc = "So many from the beginning, or behind `after`: 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "So many from the end, or before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor.")] before: Option<String>,
+    ) -> Nullable<AuditLogEntryConnection> {
+        if self.0.id != ctx.caller().organization() {
+            return None;
+        }
+        Some(audit_log::list(ctx, filter, &PageArguments { first, after, last, before }).await)
     }
 
-    /// Who.
-    async fn user_id(&self) -> ID {
-        self.0.user_id.into()
-    }
-
-    /// The person.
-    async fn user(&self, ctx: &Context<'_>) -> Nullable<Option<User>> {
-        let loader = ctx.data_unchecked::<DataLoader<Relations>>();
-        Some(loader.load_one(self.0.user_id).await.map(|row| row.map(User::from)))
-    }
-
-    /// What the person is in the organization.
-    async fn role(&self) -> OrganizationRole {
-        self.0.role.into()
-    }
-
-    /// Since when.
-    async fn joined_at(&self) -> DateTime {
-        DateTime(self.0.joined_at)
-    }
-
-    /// When the role last changed.
-    async fn updated_at(&self) -> DateTime {
-        DateTime(self.0.updated_at)
+    /// Which encryption keys are in use. Null for an organization that the request is not for. [role admin, scope
+    /// encryption_read]
+    async fn encryption(&self, ctx: &Context<'_>) -> Nullable<EncryptionStatus> {
+        if self.0.id != ctx.caller().organization() {
+            return None;
+        }
+        let read = ctx
+            .app()
+            .db
+            .read(ctx.caller(), Action::EncryptionRead, async |tx| db::organization_key::list_with_counts(tx).await);
+        Some(read.await.map(EncryptionStatus::from).map_err(Into::into))
     }
 }
 
-connection!(OrganizationMemberConnection, OrganizationMemberEdge, OrganizationMember);
+/// What an encryption key is used for.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(rename_items = "lowercase")]
+pub enum EncryptionKeyState {
+    /// New credentials are sealed with it.
+    Active,
+    /// Still opens old credentials; being replaced.
+    Retiring,
+    /// No credential needs it any more.
+    Retired,
+}
 
-/// Filter for members. Fields are combined with AND.
-#[derive(InputObject, Clone, Debug, Default)]
-pub struct OrganizationMemberFilter {
-    /// Has this role.
-    role: Option<OrganizationRole>,
-    /// Words to find in name and e-mail address. All must be found.
-    search: Option<String>,
+/// A version of the organization's encryption key. The key itself is nowhere to be read.
+#[derive(SimpleObject)]
+pub struct EncryptionKey {
+    /// Counts from 1.
+    version: i32,
+    /// What it is used for.
+    state: EncryptionKeyState,
+    /// When it was made.
+    created_at: DateTime,
+    /// Credentials still sealed with it.
+    credential_count: i64,
+}
+
+/// Which encryption keys are in use.
+#[derive(SimpleObject)]
+pub struct EncryptionStatus {
+    /// The version that new credentials are sealed with.
+    active_key_version: i32,
+    /// All versions, oldest first.
+    keys: Vec<EncryptionKey>,
+}
+
+impl From<Vec<KeyUse>> for EncryptionStatus {
+    fn from(rows: Vec<KeyUse>) -> Self {
+        let active = rows.iter().find(|row| row.state == KeyState::Active).map_or(0, |row| row.version);
+        let keys = rows.into_iter().map(|row| EncryptionKey {
+            version: row.version,
+            state: match (row.state, row.credentials) {
+                (KeyState::Active, _) => EncryptionKeyState::Active,
+                (KeyState::DecryptOnly, 0) => EncryptionKeyState::Retired,
+                (KeyState::DecryptOnly, _) => EncryptionKeyState::Retiring,
+            },
+            created_at: DateTime(row.created_at),
+            credential_count: row.credentials,
+        });
+        Self { active_key_version: active, keys: keys.collect() }
+    }
 }
 
 /// A person.
@@ -245,4 +254,71 @@ pub async fn own(ctx: &Context<'_>) -> Result<Organization> {
             || Error::internal(anyhow::anyhow!("{} has gone since the caller was found", caller.organization())),
         )?;
     Ok(row.into())
+}
+
+payload!(
+    /// What changing the organization gave.
+    OrganizationUpdatePayload {
+        /// As it is now; null when there are userErrors.
+        organization: Organization
+    }
+);
+
+/// Mutations of the organization.
+#[derive(Default)]
+pub struct OrganizationMutation;
+
+#[Object]
+impl OrganizationMutation {
+    /// Changes what is given and nothing else. [role admin; what keys may be, role owner]
+    async fn organization_update(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "1 to 120 characters.")] name: Option<String>,
+        #[graphql(desc = "1 to 63 of a-z, 0-9 and dashes, not beginning with a dash. No other organization has it.")]
+        slug: Option<String>,
+        #[graphql(desc = "Whether API keys may be without an end. [role owner]")] api_keys_may_never_expire: Option<
+            bool,
+        >,
+    ) -> Nullable<OrganizationUpdatePayload> {
+        let changes = OrganizationChanges { name, slug, api_keys_may_never_expire };
+        answer(update(ctx, changes).await)
+    }
+}
+
+async fn update(ctx: &Context<'_>, changes: OrganizationChanges) -> crate::error::Result<OrganizationUpdatePayload> {
+    let (app, caller) = (ctx.app(), ctx.caller());
+    caller.require(Action::OrganizationUpdate)?;
+    if changes.api_keys_may_never_expire.is_some() {
+        caller.require(Action::OrganizationPolicyUpdate)?;
+    }
+    let mut rejections: Vec<Rejection> =
+        changes.name.as_deref().and_then(|name| check_name(name, &["name"])).into_iter().collect();
+    let is_slug = |slug: &str| {
+        (1..=63).contains(&slug.len())
+            && !slug.starts_with('-')
+            && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    if changes.slug.as_deref().is_some_and(|slug| !is_slug(slug)) {
+        let message = "A slug has 1 to 63 characters of a-z, 0-9 and dashes, and does not begin with a dash.";
+        rejections.push(Rejection::new(Code::Invalid, &["slug"], message));
+    }
+    if changes == OrganizationChanges::default() {
+        rejections.push(Rejection::new(Code::Required, &[], "There is nothing to change: give at least one argument."));
+    }
+    if !rejections.is_empty() {
+        return Err(Error::Rejected(rejections));
+    }
+    let target = caller.organization().to_string();
+    let updated = app
+        .db
+        .write(caller, Action::OrganizationUpdate, &target, async |tx| db::organization::update(tx, &changes).await)
+        .await;
+    match updated {
+        Ok(row) => Ok(OrganizationUpdatePayload { organization: Some(row.into()), user_errors: Vec::new() }),
+        Err(error) if error.constraint() == Some("organizations_slug_key") => {
+            Err(Rejection::new(Code::NameTaken, &["slug"], "The slug is taken.").into())
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -122,3 +122,22 @@ impl ScalarType for Url {
         Value::String(self.0.clone())
     }
 }
+
+/// Any JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Json(pub serde_json::Value);
+
+/// Any JSON value.
+#[Scalar(
+    name = "JSON",
+    specified_by_url = "https://www.ecma-international.org/publications-and-standards/standards/ecma-404/"
+)]
+impl ScalarType for Json {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        Ok(Self(value.into_json()?))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from_json(self.0.clone()).unwrap_or_default()
+    }
+}

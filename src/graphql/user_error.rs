@@ -193,20 +193,20 @@ pub fn answer<P: From<Vec<UserError>>>(result: crate::error::Result<P>) -> Nulla
 
 /// A mutation's payload: the object, null when it failed, and why it failed.
 macro_rules! payload {
-    ($(#[$doc:meta])* $name:ident { $(#[$field_doc:meta])* $field:ident: $type:ty $(, $(#[$more_doc:meta])* $more:ident: $more_type:ty)? }) => {
+    ($(#[$doc:meta])* $name:ident { $(#[$field_doc:meta])* $field:ident: $type:ty $(, $(#[$more_doc:meta])* $more:ident: $more_type:ty)* }) => {
         $(#[$doc])*
         #[derive(async_graphql::SimpleObject)]
         pub struct $name {
             $(#[$field_doc])*
             $field: Option<$type>,
-            $($(#[$more_doc])* $more: Option<$more_type>,)?
+            $($(#[$more_doc])* $more: Option<$more_type>,)*
             /// What the caller can correct. Empty when all went well.
             user_errors: Vec<crate::graphql::user_error::UserError>,
         }
 
         impl From<Vec<crate::graphql::user_error::UserError>> for $name {
             fn from(user_errors: Vec<crate::graphql::user_error::UserError>) -> Self {
-                Self { $field: None, $($more: None,)? user_errors }
+                Self { $field: None, $($more: None,)* user_errors }
             }
         }
     };

@@ -120,7 +120,7 @@ async fn revoke(
     let Actor::User(user) = caller.actor() else { return Err(Error::Forbidden(action)) };
     let now = app.clock.now();
     let Some(token_id) = token_id else {
-        app.db.write(caller, action, async |tx| revocation::revoke_own_tokens(tx, user, now).await).await?;
+        app.db.write(caller, action, "", async |tx| revocation::revoke_own_tokens(tx, user, now).await).await?;
         return Ok(ViewerTokensRevokePayload { revoked_before: Some(DateTime(now)), user_errors: Vec::new() });
     };
     if !is_name(&token_id) {
@@ -129,7 +129,7 @@ async fn revoke(
     // No token that holds now lives longer, and an hour for clocks that differ.
     let expires_at = now + TimeDelta::seconds(MAX_LIFETIME) + TimeDelta::hours(1);
     let revoke = async |tx: &_| revocation::revoke_own_token(tx, user, caller.issuer(), &token_id, expires_at).await;
-    app.db.write(caller, action, revoke).await?;
+    app.db.write(caller, action, "", revoke).await?;
     Ok(ViewerTokensRevokePayload { revoked_before: None, user_errors: Vec::new() })
 }
 

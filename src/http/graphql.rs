@@ -11,18 +11,19 @@ use std::sync::Arc;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, ServerError, Value, Variables};
 use axum::body::Bytes;
-use axum::extract::{Extension, FromRequest as _, RawQuery, Request, State};
+use axum::extract::{Extension, FromRequest as _, Request, State};
 use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use mime::Mime;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::authenticate::authenticate;
-use super::{Outcome, RequestId, Shared};
-use crate::auth::caller::{Actor, Caller};
+use super::{IDEMPOTENCY_KEY, Outcome, RequestId, Shared};
+use crate::auth::caller::Caller;
 use crate::error::Error;
+use crate::graphql::idempotency::IdempotencyHeader;
 use crate::graphql::{context, document, finish, loader, was_executed};
 
 /// What the client wants to read.
@@ -250,6 +251,31 @@ impl Parameters {
     }
 }
 
+/// How a request came.
+enum Way {
+    /// With GET: queries only.
+    Get,
+    /// With POST.
+    Post {
+        /// The `Idempotency-Key` header.
+        idempotency_key: Option<String>,
+    },
+}
+
+/// The `Idempotency-Key` header. The draft has it as a quoted string; most clients send it bare.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    match (values.next().map(|value| value.to_str()), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(text)), None) => {
+            let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+            Ok(Some(bare.to_owned()))
+        }
+        (Some(Err(_)), None) => Err("The Idempotency-Key header is not ASCII."),
+        (Some(_), Some(_)) => Err("The Idempotency-Key header stands twice."),
+    }
+}
+
 /// `POST /graphql`
 pub(super) async fn post(
     State(shared): State<Shared>,
@@ -258,7 +284,7 @@ pub(super) async fn post(
 ) -> Response {
     // Nothing is read of a body whose sender is not known.
     let headers = request.headers();
-    let (exchange, caller) = match begin(&shared, &id, headers).await {
+    let (exchange, caller) = match begin(&shared, &id, headers, request.extensions()).await {
         Ok(begun) => begun,
         Err(response) => return *response,
     };
@@ -273,6 +299,12 @@ pub(super) async fn post(
         let message = "Send Content-Type: application/json.";
         return exchange.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message, None);
     }
+    let idempotency_key = match idempotency_key(headers) {
+        Ok(key) => key,
+        Err(message) => {
+            return exchange.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", message, Some("Idempotency-Key"));
+        }
+    };
     let body = match Bytes::from_request(request, &()).await {
         Ok(body) => body,
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -293,31 +325,35 @@ pub(super) async fn post(
             argument: None,
         }),
     };
-    run(&shared, exchange, caller, parameters, false).await
+    run(&shared, exchange, caller, parameters, Way::Post { idempotency_key }).await
 }
 
 /// `GET /graphql`
 pub(super) async fn get(
     State(shared): State<Shared>,
     Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    request: Request,
 ) -> Response {
-    match begin(&shared, &id, &headers).await {
+    match begin(&shared, &id, request.headers(), request.extensions()).await {
         Ok((exchange, caller)) => {
-            let parameters = Parameters::from_address(query.as_deref().unwrap_or_default());
-            run(&shared, exchange, caller, parameters, true).await
+            let parameters = Parameters::from_address(request.uri().query().unwrap_or_default());
+            run(&shared, exchange, caller, parameters, Way::Get).await
         }
         Err(response) => *response,
     }
 }
 
 /// Who is calling, and what they want to read.
-async fn begin(shared: &Shared, id: &RequestId, headers: &HeaderMap) -> Result<(Exchange, Caller), Box<Response>> {
+async fn begin(
+    shared: &Shared,
+    id: &RequestId,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<(Exchange, Caller), Box<Response>> {
     let media = Media::negotiate(headers);
     let mut exchange =
         Exchange { media: media.unwrap_or(Media::Json), request_id: id.0.clone(), outcome: Outcome::default() };
-    let caller = match authenticate(shared, headers, id).await {
+    let caller = match authenticate(shared, headers, extensions, id).await {
         Ok(caller) => caller,
         Err(Error::Unauthenticated(reason)) => {
             exchange.outcome.reason = reason;
@@ -339,10 +375,7 @@ async fn begin(shared: &Shared, id: &RequestId, headers: &HeaderMap) -> Result<(
             return Err(Box::new(response));
         }
     };
-    exchange.outcome.caller = match caller.actor() {
-        Actor::User(id) => id.to_string(),
-        Actor::ApiKey(id) => id.to_string(),
-    };
+    exchange.outcome.caller = caller.actor().to_string();
     if media.is_none() {
         let message = "This service answers application/graphql-response+json and application/json.";
         return Err(Box::new(exchange.refuse(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message, None)));
@@ -355,7 +388,7 @@ async fn run(
     mut exchange: Exchange,
     caller: Caller,
     parameters: Result<Parameters, Malformed>,
-    is_get: bool,
+    way: Way,
 ) -> Response {
     let Parameters { query, operation_name, variables } = match parameters {
         Ok(parameters) => parameters,
@@ -374,12 +407,19 @@ async fn run(
         Ok(parsed) => {
             if let Some((name, operation)) = document::operation(parsed, wanted.as_deref()) {
                 exchange.outcome.operation = name.map(|name| name.chars().take(64).collect()).unwrap_or_default();
-                if is_get && operation.node.ty != OperationType::Query {
+                if matches!(way, Way::Get) && operation.node.ty != OperationType::Query {
                     let message = "Only queries may be sent with GET; use POST.";
                     let mut response =
                         exchange.refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message, None);
                     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
                     return response;
+                }
+                if let Way::Post { idempotency_key: Some(_) } = way
+                    && operation.node.ty == OperationType::Mutation
+                    && operation.node.selection_set.node.items.len() != 1
+                {
+                    let message = "The Idempotency-Key header is for a request with one mutation; use the argument.";
+                    return exchange.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", message, Some("Idempotency-Key"));
                 }
             }
             match document::check(parsed, &variables) {
@@ -401,7 +441,11 @@ async fn run(
     };
 
     let relations = loader::relations(Arc::clone(&shared.app), caller.clone());
-    let mut response = shared.schema.execute(request.data(caller).data(relations)).await;
+    let mut request = request.data(caller).data(relations);
+    if let Way::Post { idempotency_key: Some(key) } = way {
+        request = request.data(IdempotencyHeader(key));
+    }
+    let mut response = shared.schema.execute(request).await;
     finish(&mut response, &places);
     if was_executed(&response) {
         exchange.respond(StatusCode::OK, Some(&response.data), &response.errors)

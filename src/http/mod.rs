@@ -1,6 +1,7 @@
 //! HTTP: routes and layers on one screen, and one log line for each request.
 
 mod authenticate;
+mod client_address;
 mod graphiql;
 mod graphql;
 mod health;
@@ -36,6 +37,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const X_ORGANIZATION_ID: HeaderName = HeaderName::from_static("x-organization-id");
 
 /// What handlers share.
@@ -80,7 +83,15 @@ pub fn router(app: Arc<App>, schema: Schema) -> Router {
             CorsLayer::new()
                 .allow_origin(AllowOrigin::list(origins))
                 .allow_methods([Method::GET, Method::POST])
-                .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, X_API_KEY, X_ORGANIZATION_ID, X_REQUEST_ID])
+                .allow_headers([
+                    ACCEPT,
+                    AUTHORIZATION,
+                    CONTENT_TYPE,
+                    IDEMPOTENCY_KEY,
+                    X_API_KEY,
+                    X_ORGANIZATION_ID,
+                    X_REQUEST_ID,
+                ])
                 .expose_headers([X_REQUEST_ID])
                 .max_age(Duration::from_hours(1)),
         );

@@ -46,8 +46,19 @@ const HEADER: usize = 122;
 const TAG: usize = 16;
 
 /// What kind of credential is sealed. Part of what the bytes are bound to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    diesel::expression::AsExpression,
+    diesel::deserialize::FromSqlRow,
+)]
 #[diesel(sql_type = diesel::sql_types::Text)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// `{"type": "api_key", ...}`
     ApiKey = 1,

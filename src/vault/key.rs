@@ -83,7 +83,10 @@ impl Key32 {
 }
 
 /// Each part behind its length, four bytes, big-endian: no two lists of parts give the same bytes.
-pub(super) fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
+///
+/// # Panics
+/// For a part of 4 GiB.
+pub fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 4).sum());
     for part in parts {
         let length = u32::try_from(part.len()).expect("a part is far smaller than 4 GiB");

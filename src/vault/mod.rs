@@ -18,7 +18,7 @@ use moka::sync::Cache;
 use zeroize::Zeroizing;
 
 pub use self::envelope::{Binding, Kind, OpenError};
-pub use self::key::Key32;
+pub use self::key::{Key32, length_prefixed};
 pub use self::keyring::{RootKey, RootKeyError};
 use crate::id::OrganizationId;
 
@@ -29,6 +29,8 @@ pub enum Purpose {
     ApiKey,
     /// Signatures of page cursors.
     Cursor,
+    /// Hashes of arguments, which tell whether a request repeats an earlier one.
+    Idempotency,
 }
 
 /// An organization key as the database has it.
@@ -86,6 +88,7 @@ pub struct Vault {
     root: RootKey,
     api_keys: Key32,
     cursors: Key32,
+    idempotency: Key32,
     /// Unwrapped organization keys, so that a root key in a key service is not asked for every record. Memory only.
     organization_keys: Cache<(OrganizationId, u32), Arc<Key32>>,
 }
@@ -96,6 +99,7 @@ impl Vault {
         Self {
             api_keys: root.key().derive(&[b"patchbay-apikey-pepper/v1"]),
             cursors: root.key().derive(&[b"patchbay-cursor/v1"]),
+            idempotency: root.key().derive(&[b"patchbay-idempotency/v1"]),
             root,
             organization_keys: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_mins(5)).build(),
         }
@@ -111,6 +115,7 @@ impl Vault {
         match purpose {
             Purpose::ApiKey => self.api_keys.mac(parts),
             Purpose::Cursor => self.cursors.mac(parts),
+            Purpose::Idempotency => self.idempotency.mac(parts),
         }
     }
 

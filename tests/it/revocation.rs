@@ -71,7 +71,7 @@ async fn tokens_are_ended_at_once_on_every_instance() {
     assert_eq!(key.gql(REVOKE, json!({})).await.code(), "FORBIDDEN");
     let entries = crate::tenancy::lines(
         &database,
-        "SELECT count(*)::text AS line FROM audit_log WHERE action = 'viewer.revoke_tokens'",
+        "SELECT count(*)::text AS line FROM audit_log WHERE action = 'viewer.tokens_revoked'",
     )
     .await;
     assert_eq!(entries, ["4"]);

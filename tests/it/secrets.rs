@@ -207,7 +207,30 @@ async fn no_planted_secret_is_found_anywhere() {
         .unwrap();
     answers += &listed.text().await.unwrap();
 
-    let planted: Vec<_> = (1..=38).map(canary).collect();
+    // Sent to be done once, and sent again: the arguments are kept as a hash. What was shown once is not kept at all.
+    let once = "mutation($id: ID!, $credentials: CredentialsInput!) { personalConnectorConfigurationRotateCredentials(id: $id, credentials: $credentials, idempotencyKey: \"k\") { userErrors { code message field } } }";
+    let mut rotated = Vec::new();
+    for n in [39, 39, 40] {
+        let body = json!({"query": once, "variables": {"id": ids[0], "credentials": {"bearer": {"token": canary(n)}}}});
+        let authorization = format!("Bearer {}", env["PATCHBAY_TOKEN"]);
+        let answer = client.post(&service.url).header("authorization", authorization).json(&body).send().await.unwrap();
+        answers += &answer.text().await.unwrap();
+        let own = json!({"query": "{ viewer { apiKey { id } } }"});
+        let own =
+            client.post(&service.url).header("x-api-key", &env["PATCHBAY_API_KEY"]).json(&own).send().await.unwrap();
+        let own: Value = own.json().await.unwrap();
+        let body = json!({
+            "query": "mutation($id: ID!) { apiKeyRotate(id: $id, idempotencyKey: \"r\") { secret userErrors { code } } }",
+            "variables": {"id": own["data"]["viewer"]["apiKey"]["id"]},
+        });
+        let answer =
+            client.post(&service.url).header("x-api-key", &env["PATCHBAY_API_KEY"]).json(&body).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        rotated.extend(answer["data"]["apiKeyRotate"]["secret"].as_str().map(str::to_owned));
+    }
+    assert_eq!(rotated.len(), 1, "shown once");
+
+    let planted: Vec<_> = (1..=40).map(canary).collect();
     let file = |name: &str| std::fs::read_to_string(data_dir.join(name)).unwrap().trim().to_owned();
     let root_key = HEXLOWER.encode(&BASE64.decode(file("root.key").as_bytes()).unwrap());
     let mut ours = vec![
@@ -215,6 +238,7 @@ async fn no_planted_secret_is_found_anywhere() {
         root_key,
         file("jwt.key"),
         key[21..].to_owned(),
+        rotated[0][21..].to_owned(),
         env["PATCHBAY_API_KEY"][21..].to_owned(),
     ];
     assert_absent(&planted, &answers, "an answer");

@@ -136,6 +136,7 @@ async fn roles_may_do_few_things() {
     .await;
     insta::assert_snapshot!(roles.join("\n"), @"
     patchbay_app login=f super=f bypass=f inherit=t
+    patchbay_auditor login=f super=f bypass=f inherit=t
     patchbay_service login=t super=f bypass=f inherit=f
     patchbay_system login=f super=f bypass=f inherit=t
     ");
@@ -150,8 +151,10 @@ async fn roles_may_do_few_things() {
         "SELECT format('%-16s %-20s %s', grantee, table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)) AS line
          FROM (SELECT DISTINCT grantee::text, table_name::text, privilege_type::text FROM information_schema.role_table_grants
                WHERE grantee LIKE 'patchbay\\_%'
-               UNION SELECT DISTINCT grantee::text, table_name::text, 'UPDATE-of-columns' FROM information_schema.column_privileges
-               WHERE grantee LIKE 'patchbay\\_%' AND privilege_type = 'UPDATE') AS granted
+               UNION SELECT DISTINCT grantee::text, table_name::text, privilege_type || '-of-columns' FROM information_schema.column_privileges c
+               WHERE grantee LIKE 'patchbay\\_%' AND privilege_type IN ('INSERT', 'UPDATE') AND NOT EXISTS (
+                 SELECT FROM information_schema.role_table_grants t
+                 WHERE (t.grantee, t.table_name, t.privilege_type) = (c.grantee, c.table_name, c.privilege_type))) AS granted
          GROUP BY grantee, table_name ORDER BY grantee, table_name",
     )
     .await;
@@ -159,7 +162,9 @@ async fn roles_may_do_few_things() {
     let movable = lines(
         &database,
         "SELECT format('%s may update %s.%s', grantee, table_name, column_name) AS line FROM information_schema.column_privileges
-         WHERE grantee LIKE 'patchbay\\_%' AND privilege_type = 'UPDATE' AND column_name IN ('organization_id', 'id', 'owner_user_id')",
+         WHERE grantee LIKE 'patchbay\\_%' AND privilege_type = 'UPDATE' AND column_name IN ('organization_id', 'id', 'user_id')
+           -- Somebody who was added by e-mail address turns out to be somebody known.
+           AND (grantee, table_name, column_name) <> ('patchbay_system', 'members', 'user_id')",
     )
     .await;
     assert_eq!(movable, Vec::<String>::new(), "a row could be moved");
@@ -178,20 +183,36 @@ struct Everything {
     api_key: Value,
     member: Value,
     user: Value,
+    grant: Value,
+    audit_entry: Value,
     cursor: Value,
+    audit_cursor: Value,
 }
+
+/// The idempotency key under which each organization has done something.
+const IDEMPOTENCY_KEY: &str = "the same in both";
 
 async fn everything(app: &TestApp, name: &str) -> Everything {
     let organization = app.organization(name).await;
     let mut input = github(name);
     input["metadata"] = json!({"of": name});
     input["credentials"] = json!({"bearer": {"token": "s3cret"}});
-    let configuration = organization.owner.create(input).await["id"].clone();
+    let made = organization.owner.with("idempotency-key", IDEMPOTENCY_KEY).try_create(input).await;
+    let configuration = made.data("/personalConnectorConfigurationCreate/personalConnectorConfiguration/id").clone();
     organization.api_key(&[Scope::ConfigurationsRead]).await;
+    let granted = organization
+        .owner
+        .gql(
+            "mutation($id: ID!) { personalConnectorConfigurationGrant(id: $id, to: {organization: true}, permission: manage) {
+               grant { id } userErrors { code } } }",
+            json!({"id": configuration}),
+        )
+        .await;
     let answer = organization
         .owner
         .gql(
-            "{ organization { apiKeys { nodes { id } } members { nodes { id userId } } }
+            "{ organization { apiKeys { nodes { id } } members { nodes { id userId } }
+                 auditLog { nodes { id } pageInfo { endCursor } } }
                personalConnectorConfigurations { pageInfo { endCursor } } }",
             json!({}),
         )
@@ -202,7 +223,10 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
         api_key: at("/organization/apiKeys/nodes/0/id"),
         member: at("/organization/members/nodes/0/id"),
         user: at("/organization/members/nodes/0/userId"),
+        grant: granted.data("/personalConnectorConfigurationGrant/grant/id").clone(),
+        audit_entry: at("/organization/auditLog/nodes/0/id"),
         cursor: at("/personalConnectorConfigurations/pageInfo/endCursor"),
+        audit_cursor: at("/organization/auditLog/pageInfo/endCursor"),
         organization,
     }
 }
@@ -210,7 +234,8 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
 /// One case for each field of `Query` and `Mutation`: what it answers about another organization's things. The matrix
 /// fails on a field that has none.
 fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Value)>> {
-    let Everything { organization, configuration, api_key, member, user, cursor } = theirs;
+    let Everything { organization, configuration, api_key, member, user, grant, audit_entry, cursor, audit_cursor } =
+        theirs;
     let gone = |path: &str| json!({"userErrors": [{"code": "NOT_FOUND", "field": [path]}]});
     let mutation = |field: &str, arguments: &str, parameters: &str, variables: Value, payload: Value| {
         (
@@ -220,7 +245,7 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
         )
     };
     let by_id = |field: &str, id: &Value| mutation(field, "id: $id", "$id: ID!", json!({"id": id}), gone("id"));
-    let ids = [configuration, api_key, member, user, &json!(organization.id.to_string())];
+    let ids = [configuration, api_key, member, user, grant, audit_entry, &json!(organization.id.to_string())];
     let mut create = github("theirs");
     create["owner"] = json!({"userId": user});
     let mut create_for_key = github("theirs");
@@ -241,16 +266,39 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
             json!({}),
             Value::Null, // compared below: it must not name the other organization
         )]),
-        ("organization", vec![(
-            "query($name: String) { organization { members(filter: {search: $name}) { totalCount } } }".to_owned(),
-            json!({"name": user}),
-            json!({"organization": {"members": {"totalCount": 0}}}),
-        )]),
+        ("organization", vec![
+            (
+                "query($name: String) { organization { members(filter: {search: $name}) { totalCount } } }".to_owned(),
+                json!({"name": user}),
+                json!({"organization": {"members": {"totalCount": 0}}}),
+            ),
+            (
+                "query($id: ID) { organization { auditLog(filter: {targetId: {eq: $id}}) { totalCount } } }".to_owned(),
+                json!({"id": configuration}),
+                json!({"organization": {"auditLog": {"totalCount": 0}}}),
+            ),
+            (
+                "query($id: ID) { organization { auditLog(filter: {actorId: {eq: $id}}) { totalCount } } }".to_owned(),
+                json!({"id": user}),
+                json!({"organization": {"auditLog": {"totalCount": 0}}}),
+            ),
+            (
+                "query($after: String) { organization { auditLog(after: $after) { totalCount } } }".to_owned(),
+                json!({"after": audit_cursor}),
+                json!("BAD_USER_INPUT at after"),
+            ),
+            (
+                // Their credentials are not counted.
+                "{ organization { encryption { keys { credentialCount } } } }".to_owned(),
+                json!({}),
+                json!({"organization": {"encryption": {"keys": [{"credentialCount": 0}]}}}),
+            ),
+        ]),
         ("node", ids.iter().map(|id| ("query($id: ID!) { node(id: $id) { id } }".to_owned(), json!({"id": id}), json!({"node": null}))).collect()),
         ("nodes", vec![(
             "query($ids: [ID!]!) { nodes(ids: $ids) { id } }".to_owned(),
             json!({"ids": ids}),
-            json!({"nodes": [null, null, null, null, null]}),
+            json!({"nodes": vec![Value::Null; ids.len()]}),
         )]),
         ("personalConnectorConfiguration", vec![(
             "query($id: ID!) { personalConnectorConfiguration(id: $id) { id } }".to_owned(),
@@ -265,6 +313,8 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
             list(json!({"or": [{"enabled": {"eq": true}}, {"enabled": {"eq": false}}]})),
             list(json!({"not": {"id": {"eq": "nothing"}}})),
             list(json!({"ownedByViewer": false})),
+            list(json!({"grantedToViewer": true})),
+            list(json!({"grantedToViewer": false})),
             list(json!({"metadata": {"hasKey": "of"}})),
             (
                 "query($after: String) { personalConnectorConfigurations(after: $after) { totalCount } }".to_owned(),
@@ -331,6 +381,73 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
                 {"code": "REQUIRED", "field": ["input", "name"]}, {"code": "REQUIRED", "field": ["input", "scopes"]}]}}),
         )]),
         ("apiKeyRevoke", vec![by_id("apiKeyRevoke", api_key)]),
+        ("apiKeyRotate", vec![by_id("apiKeyRotate", api_key)]),
+        ("apiKeyUpdate", vec![mutation("apiKeyUpdate", "id: $id, input: {name: \"mine\"}", "$id: ID!", json!({"id": api_key}), gone("id"))]),
+        ("personalConnectorConfigurationGrant", vec![
+            mutation(
+                "personalConnectorConfigurationGrant",
+                "id: $id, to: {organization: true}, permission: use",
+                "$id: ID!",
+                json!({"id": configuration}),
+                gone("id"),
+            ),
+        ]),
+        ("personalConnectorConfigurationRevokeGrant", vec![mutation(
+            "personalConnectorConfigurationRevokeGrant",
+            "id: $id, grantId: $grant",
+            "$id: ID!, $grant: ID!",
+            json!({"id": configuration, "grant": grant}),
+            gone("id"),
+        )]),
+        ("personalConnectorConfigurationsBulkUpdate", vec![
+            (
+                "mutation($ids: [ID!]) { personalConnectorConfigurationsBulkUpdate(selector: {ids: $ids}, patch: {enabled: false}) {
+                   matchedCount changedCount failures { error { code field } } userErrors { code } } }".to_owned(),
+                json!({"ids": [configuration]}),
+                json!({"personalConnectorConfigurationsBulkUpdate": {"matchedCount": 1, "changedCount": 0, "userErrors": [],
+                  "failures": [{"error": {"code": "NOT_FOUND", "field": ["selector", "ids"]}}]}}),
+            ),
+            (
+                "mutation { personalConnectorConfigurationsBulkUpdate(selector: {filter: {}}, patch: {enabled: false}) {
+                   matchedCount changedCount failures { id } } }".to_owned(),
+                json!({}),
+                json!({"personalConnectorConfigurationsBulkUpdate": {"matchedCount": 0, "changedCount": 0, "failures": []}}),
+            ),
+        ]),
+        ("personalConnectorConfigurationsBulkDelete", vec![
+            (
+                "mutation($ids: [ID!]) { personalConnectorConfigurationsBulkDelete(selector: {ids: $ids}) {
+                   matchedCount changedCount failures { error { code field } } userErrors { code } } }".to_owned(),
+                json!({"ids": [configuration]}),
+                json!({"personalConnectorConfigurationsBulkDelete": {"matchedCount": 1, "changedCount": 0, "userErrors": [],
+                  "failures": [{"error": {"code": "NOT_FOUND", "field": ["selector", "ids"]}}]}}),
+            ),
+            (
+                "mutation { personalConnectorConfigurationsBulkDelete(selector: {filter: {}}) {
+                   matchedCount changedCount failures { id } } }".to_owned(),
+                json!({}),
+                json!({"personalConnectorConfigurationsBulkDelete": {"matchedCount": 0, "changedCount": 0, "failures": []}}),
+            ),
+        ]),
+        ("organizationUpdate", vec![(
+            // There is no argument that could name another organization.
+            "mutation { organizationUpdate(name: \"\") { userErrors { code field } } }".to_owned(),
+            json!({}),
+            json!({"organizationUpdate": {"userErrors": [{"code": "REQUIRED", "field": ["name"]}]}}),
+        )]),
+        ("organizationMemberAdd", vec![(
+            "mutation { organizationMemberAdd(email: \"nobody\") { userErrors { code field } } }".to_owned(),
+            json!({}),
+            json!({"organizationMemberAdd": {"userErrors": [{"code": "INVALID", "field": ["email"]}]}}),
+        )]),
+        ("organizationMemberSetRole", vec![mutation(
+            "organizationMemberSetRole",
+            "id: $id, role: viewer",
+            "$id: ID!",
+            json!({"id": member}),
+            gone("id"),
+        )]),
+        ("organizationMemberRemove", vec![by_id("organizationMemberRemove", member)]),
         ("viewerTokensRevoke", vec![(
             // There is no argument that could name somebody else; the token is one of the caller's own, or nobody's.
             "mutation { viewerTokensRevoke(tokenId: \"theirs\") { revokedBefore userErrors { code field } } }".to_owned(),
@@ -431,9 +548,18 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             globex.organization.id.uuid()
         );
         connection.batch_execute(&begin).await.unwrap();
-        for table in
-            ["organizations", "members", "api_keys", "configurations", "credentials", "organization_keys", "audit_log"]
-        {
+        for table in [
+            "organizations",
+            "members",
+            "api_keys",
+            "configurations",
+            "credentials",
+            "organization_keys",
+            "audit_log",
+            "audit_heads",
+            "grants",
+            "idempotency_keys",
+        ] {
             let column = if table == "organizations" { "id" } else { "organization_id" };
             let sql = format!("SELECT DISTINCT {column}::text AS line FROM {table}");
             let seen: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
@@ -447,6 +573,10 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             "UPDATE configurations SET name = name || '!'",
             "DELETE FROM credentials",
             "UPDATE api_keys SET revoked_at = now()",
+            "UPDATE members SET role = 'owner'",
+            "DELETE FROM members",
+            "DELETE FROM grants",
+            "DELETE FROM idempotency_keys",
         ] {
             let sql = format!("{statement} WHERE organization_id = '{}'", acme.organization.id.uuid());
             assert_eq!(diesel::sql_query(sql).execute(&mut connection).await.unwrap(), 0, "{statement}");
@@ -483,7 +613,23 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
                 "credentials_configuration_id_fkey",
             ),
             ("UPDATE configurations SET organization_id = gen_random_uuid()".to_owned(), "permission denied"),
-            ("UPDATE members SET role = 'owner'".to_owned(), "permission denied"),
+            ("UPDATE members SET user_id = gen_random_uuid()".to_owned(), "permission denied"),
+            ("UPDATE audit_heads SET pruned_sequence = 1".to_owned(), "permission denied"),
+            (
+                format!(
+                    "INSERT INTO grants (id, configuration_id, permission) VALUES (gen_random_uuid(), '{}', 'use')",
+                    uuid(&acme.configuration)
+                ),
+                "grants_configuration_id_fkey",
+            ),
+            (
+                format!(
+                    "INSERT INTO grants (id, configuration_id, user_id, permission)
+                     SELECT gen_random_uuid(), id, '{}', 'use' FROM configurations",
+                    uuid(&acme.user)
+                ),
+                "grants_user_id_fkey",
+            ),
             ("DELETE FROM audit_log".to_owned(), "permission denied"),
             ("UPDATE audit_log SET action = 'nothing'".to_owned(), "permission denied"),
             ("TRUNCATE configurations CASCADE".to_owned(), "permission denied"),
@@ -538,26 +684,132 @@ fn uuid(id: &Value) -> uuid::Uuid {
     }
 }
 
-/// Another organization's object answers what an unknown one answers, byte for byte but for the id and the request id.
+/// Where a caller may write an id: arguments of `Query` and `Mutation`, and fields of inputs. A new one needs a case above.
+const IDS: [&str; 28] = [
+    "Query.apiKey(id)",
+    "Query.node(id)",
+    "Query.nodes(ids)",
+    "Query.personalConnector(id)",
+    "Query.personalConnectorConfiguration(id)",
+    "Query.validateConfiguration(personalConnectorId)",
+    "Mutation.apiKeyRevoke(id)",
+    "Mutation.apiKeyRotate(id)",
+    "Mutation.apiKeyUpdate(id)",
+    "Mutation.organizationMemberRemove(id)",
+    "Mutation.organizationMemberSetRole(id)",
+    "Mutation.personalConnectorConfigurationClearCredentials(id)",
+    "Mutation.personalConnectorConfigurationDelete(id)",
+    "Mutation.personalConnectorConfigurationDisable(id)",
+    "Mutation.personalConnectorConfigurationEnable(id)",
+    "Mutation.personalConnectorConfigurationGrant(id)",
+    "Mutation.personalConnectorConfigurationRevokeGrant(grantId)",
+    "Mutation.personalConnectorConfigurationRevokeGrant(id)",
+    "Mutation.personalConnectorConfigurationRotateCredentials(id)",
+    "Mutation.personalConnectorConfigurationUpdate(id)",
+    "ConfigurationOwnerInput.apiKeyId",
+    "ConfigurationOwnerInput.userId",
+    "GranteeInput.apiKeyId",
+    "GranteeInput.userId",
+    "IDComparator.eq/in/neq/nin",
+    "NullableIDComparator.eq/in/neq/nin",
+    "PersonalConnectorConfigurationCreateInput.personalConnectorId",
+    "PersonalConnectorConfigurationSelector.ids",
+];
+
+#[test]
+fn every_place_for_an_id_is_known() {
+    let schema = document();
+    let mut found = BTreeSet::new();
+    for definition in types(&schema) {
+        let name = &definition.name.node;
+        match &definition.kind {
+            TypeKind::Object(object) if ["Query", "Mutation"].contains(&name.as_str()) => {
+                for field in &object.fields {
+                    for argument in &field.node.arguments {
+                        if argument.node.ty.node.to_string().replace(['[', ']', '!'], "") == "ID" {
+                            found.insert(format!("{name}.{}({})", field.node.name.node, argument.node.name.node));
+                        }
+                    }
+                }
+            }
+            TypeKind::InputObject(input) => {
+                for field in &input.fields {
+                    if field.node.ty.node.to_string().replace(['[', ']', '!'], "") == "ID" {
+                        let field = if name.ends_with("Comparator") { "eq/in/neq/nin" } else { &field.node.name.node };
+                        found.insert(format!("{name}.{field}"));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let known: BTreeSet<_> = IDS.into_iter().map(str::to_owned).collect();
+    assert_eq!(found, known);
+}
+
+/// Every id in `value` that is one of `ids`, replaced by one that nobody has.
+fn unknown(value: &Value, ids: &[&Value]) -> Value {
+    match value {
+        Value::String(id) if ids.contains(&value) => {
+            let (prefix, _) = id.split_once('_').unwrap();
+            json!(format!("{prefix}_01m00000000000000000000000"))
+        }
+        Value::Array(items) => items.iter().map(|item| unknown(item, ids)).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| (name.clone(), unknown(member, ids)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
+/// Another organization's object answers what an unknown one answers, byte for byte but for the id itself: every case of
+/// the matrix that names an id, with its messages.
 #[tokio::test]
 async fn not_yours_looks_like_not_there() {
     let app = TestApp::new();
     let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
-    let unknown = json!("pconf_01m00000000000000000000000");
-    for document in [
-        "query($id: ID!) { node(id: $id) { id } }",
-        "query($id: ID!) { personalConnectorConfiguration(id: $id) { id name } }",
-        "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { deletedId userErrors { code message field } } }",
-        "mutation($id: ID!) { personalConnectorConfigurationUpdate(id: $id, input: {name: \"x\"}, expectedVersion: 1) { userErrors { code message field } } }",
-        "mutation($id: ID!) { personalConnectorConfigurationRotateCredentials(id: $id, credentials: {basic: {username: \"a\", password: \"b\"}}) { userErrors { code message field } } }",
-    ] {
-        let mut answers = Vec::new();
-        for id in [&acme.configuration, &unknown] {
-            let answer = globex.organization.owner.with("x-request-id", "same").gql(document, json!({"id": id})).await;
-            answers.push((answer.status, answer.text));
+    let attacker = globex.organization.person(patchbay::auth::policy::Role::Owner).await.with("x-request-id", "same");
+    let own = json!(acme.organization.id.to_string());
+    let ids = [&acme.configuration, &acme.api_key, &acme.member, &acme.user, &acme.grant, &acme.audit_entry, &own];
+    let mut compared = 0;
+    let mut more = vec![
+        (
+            "mutation($id: ID!, $to: GranteeInput!) { personalConnectorConfigurationGrant(id: $id, to: $to, permission: use) { userErrors { code field } } }".to_owned(),
+            json!({"id": globex.configuration, "to": {"userId": acme.user}}),
+        ),
+        (
+            "mutation($id: ID!, $to: GranteeInput!) { personalConnectorConfigurationGrant(id: $id, to: $to, permission: use) { userErrors { code field } } }".to_owned(),
+            json!({"id": globex.configuration, "to": {"apiKeyId": acme.api_key}}),
+        ),
+        (
+            "mutation($id: ID!, $grant: ID!) { personalConnectorConfigurationRevokeGrant(id: $id, grantId: $grant) { userErrors { code field } } }".to_owned(),
+            json!({"id": globex.configuration, "grant": acme.grant}),
+        ),
+        (
+            "mutation($id: ID!, $to: ConfigurationOwnerInput) { organizationMemberRemove(id: $id, transferTo: $to) { userErrors { code field } } }".to_owned(),
+            json!({"id": globex.member, "to": {"userId": acme.user}}),
+        ),
+    ];
+    more.extend(cases(&acme).into_values().flatten().map(|(document, variables, _)| (document, variables)));
+    for (document, variables) in more {
+        let without = unknown(&variables, &ids);
+        if without == variables {
+            continue;
         }
-        assert_eq!(answers[0], answers[1], "{document}");
+        compared += 1;
+        let document = document.replace("code field", "code message field");
+        let theirs = attacker.gql(&document, variables.clone()).await;
+        let nobodys = attacker.gql(&document, without).await;
+        let mut text = theirs.text.clone();
+        for id in ids {
+            let id = id.as_str().unwrap();
+            text = text.replace(id, &format!("{}_01m00000000000000000000000", id.split_once('_').unwrap().0));
+        }
+        assert_eq!((theirs.status, text), (nobodys.status, nobodys.text), "{document} {variables}");
     }
+    assert!(compared >= 30, "{compared}");
 }
 
 /// A request that is dropped half-way leaves nothing behind on the pooled connection: no transaction, no organization.
@@ -588,8 +840,8 @@ async fn an_abandoned_request_leaves_nothing_behind() {
     let orphans = lines(
         &database,
         "SELECT name AS line FROM configurations c WHERE NOT EXISTS (
-           SELECT FROM audit_log a WHERE a.organization_id = c.organization_id AND a.action = 'personal_connector_configuration.create'
-             AND a.created_at = c.created_at)",
+           SELECT FROM audit_log a WHERE a.organization_id = c.organization_id AND a.action = 'personal_connector_configuration.created'
+             AND a.created_at BETWEEN c.created_at AND c.created_at + interval '10 s')",
     )
     .await;
     assert_eq!(orphans, Vec::<String>::new());
@@ -615,14 +867,15 @@ async fn every_write_leaves_one_audit_row() {
     ] {
         acme.owner.gql(document, json!({"id": id})).await;
     }
-    let actions = lines(&database, "SELECT format('%s %s', action, subject) AS line FROM audit_log ORDER BY id").await;
+    let actions =
+        lines(&database, "SELECT format('%s %s', action, target_id) AS line FROM audit_log ORDER BY sequence").await;
     let id = id.as_str().unwrap();
     let expected = [
-        "personal_connector_configuration.create",
-        "personal_connector_configuration.update",
-        "credential.write",
-        "credential.write",
-        "personal_connector_configuration.delete",
+        "personal_connector_configuration.created",
+        "personal_connector_configuration.updated",
+        "credential.written",
+        "credential.written",
+        "personal_connector_configuration.deleted",
     ];
     assert_eq!(actions, expected.map(|action| format!("{action} {id}")));
 }

@@ -29,7 +29,7 @@ try {
 
   // The examples are in tabs, and the token is in the headers.
   const tabs = await page.getByRole('tab').allTextContents();
-  for (const name of ['Viewer', 'Configurations', 'Create', 'Connectors']) {
+  for (const name of ['Viewer', 'Configurations', 'Create', 'AuditLog', 'Connectors']) {
     if (!tabs.some((tab) => tab.includes(name))) problems.push(`there is no tab ${name}: ${tabs}`);
   }
   await page.waitForFunction(() => document.body.innerText.includes('Bearer'), null, { timeout: 15_000 });

@@ -63,6 +63,28 @@ mutation Create($input: PersonalConnectorConfigurationCreateInput!) {
     ),
   },
   {
+    query: `# What was done, by whom, and what was tried in vain.
+query AuditLog {
+  organization {
+    auditLog(first: 10) {
+      nodes {
+        createdAt
+        action
+        actor {
+          ... on User { name }
+          ... on ApiKey { prefix }
+          ... on SystemActor { name }
+        }
+        targetId
+        changes { field before after }
+        ipAddress
+      }
+    }
+  }
+}
+`,
+  },
+  {
     query: `# What can be connected, and what each connector needs to know.
 query Connectors {
   personalConnectors {

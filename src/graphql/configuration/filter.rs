@@ -40,6 +40,8 @@ pub struct ConfigurationFilterInput {
     api_key_id: Option<NullableIdComparator>,
     /// true: only the caller's own; false: only those of others.
     owned_by_viewer: Option<bool>,
+    /// true: only what was granted to the caller; false: only what was not.
+    granted_to_viewer: Option<bool>,
     /// What it configures.
     personal_connector_id: Option<IdComparator>,
     /// Its name.
@@ -214,6 +216,10 @@ impl ConfigurationFilterInput {
                 Actor::ApiKey(id) => Condition::ApiKey(vec![id]),
             });
             all.push(if own { mine } else { Filter::Not(Box::new(mine)) });
+        }
+        if let Some(granted) = self.granted_to_viewer {
+            let granted_to_viewer = Filter::Is(Condition::Granted);
+            all.push(if granted { granted_to_viewer } else { Filter::Not(Box::new(granted_to_viewer)) });
         }
         if let Some(id) = &self.personal_connector_id {
             all.extend(id.conditions::<String, _>(Condition::Connector));

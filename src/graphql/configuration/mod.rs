@@ -1,18 +1,21 @@
 //! Personal connector configurations: the type and its queries. Mutations are in [`mutation`].
 
+pub mod bulk;
 pub mod filter;
+pub mod grant;
 pub mod mutation;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, ID, Object, SimpleObject, Union};
 
 use self::filter::{ConfigurationFilterInput, OrderDirection, PersonalConnectorConfigurationOrder};
+use self::grant::ConfigurationGrant;
 use super::api_key::ApiKey;
 use super::comparator::{AuthMethodType, HealthStatus};
 use super::connection::{CursorScope, PageArguments, connection};
 use super::connector::PersonalConnector;
 use super::context::{Nullable, RequestContext as _, Result};
-use super::loader::Relations;
+use super::loader::{GrantedToViewer, GrantsOf, Relations};
 use super::organization::{Organization, User};
 use super::scalar::{DateTime, JsonObject};
 use crate::auth::caller::{Actor, Caller};
@@ -45,6 +48,8 @@ pub enum ConfigurationPermission {
     Update,
     /// Delete it.
     Delete,
+    /// Test the connection, see the tools and call them. Not an admin's without a grant.
+    Test,
     /// Set and remove its credentials.
     ManageCredentials,
 }
@@ -183,9 +188,23 @@ impl PersonalConnectorConfiguration {
         self.0.1.as_ref().map(|info| AuthMethod::Credential(info.kind).into())
     }
 
-    /// What may be told of the stored credentials: kind, age, expiry. Never a value. [owner, or role admin]
-    async fn credentials_info(&self) -> Option<CredentialsInfo> {
-        self.0.1.clone().map(CredentialsInfo::from)
+    /// What may be told of the stored credentials: kind, age, expiry. Never a value. Null for others. [owner, or role
+    /// admin]
+    async fn credentials_info(&self, ctx: &Context<'_>) -> Option<CredentialsInfo> {
+        let shown = self.0.0.access(ctx.caller(), None).may_control();
+        self.0.1.clone().filter(|_| shown).map(CredentialsInfo::from)
+    }
+
+    /// Access permissions: who besides the owner may do what. `use` lets the grantee test it, see its tools and call them
+    /// through the stored credential, and never shows the credential. Admins see every configuration, and use none without
+    /// a grant. Null for others. [owner, or role admin]
+    async fn grants(&self, ctx: &Context<'_>) -> Nullable<Option<Vec<ConfigurationGrant>>> {
+        if !self.0.0.access(ctx.caller(), None).may_control() {
+            return None;
+        }
+        let loader = ctx.data_unchecked::<DataLoader<Relations>>();
+        let rows = loader.load_one(GrantsOf(self.0.0.id)).await;
+        Some(rows.map(|rows| Some(rows.unwrap_or_default().into_iter().map(ConfigurationGrant::from).collect())))
     }
 
     /// The owner: a user or an API key.
@@ -215,17 +234,26 @@ impl PersonalConnectorConfiguration {
     }
 
     /// What the caller may do with this configuration, so that a frontend need not guess.
-    async fn viewer_permissions(&self, ctx: &Context<'_>) -> Vec<ConfigurationPermission> {
-        [
-            (Action::ConfigurationRead, ConfigurationPermission::View),
-            (Action::ConfigurationUpdate, ConfigurationPermission::Update),
-            (Action::ConfigurationDelete, ConfigurationPermission::Delete),
-            (Action::CredentialWrite, ConfigurationPermission::ManageCredentials),
+    async fn viewer_permissions(&self, ctx: &Context<'_>) -> Result<Vec<ConfigurationPermission>> {
+        let caller = ctx.caller();
+        let row = &self.0.0;
+        let granted = if row.owner() == caller.actor() {
+            None
+        } else {
+            ctx.data_unchecked::<DataLoader<Relations>>().load_one(GrantedToViewer(row.id)).await?
+        };
+        let access = row.access(caller, granted);
+        Ok([
+            (Action::ConfigurationRead, true, ConfigurationPermission::View),
+            (Action::ConfigurationUpdate, access.may_update(), ConfigurationPermission::Update),
+            (Action::ConfigurationDelete, access.may_control(), ConfigurationPermission::Delete),
+            (Action::ConfigurationTest, access.may_use(), ConfigurationPermission::Test),
+            (Action::CredentialWrite, access.may_control(), ConfigurationPermission::ManageCredentials),
         ]
         .into_iter()
-        .filter(|(action, _)| ctx.caller().may(*action))
-        .map(|(_, permission)| permission)
-        .collect()
+        .filter(|(action, may, _)| *may && caller.may(*action))
+        .map(|(_, _, permission)| permission)
+        .collect())
     }
 }
 
@@ -290,8 +318,8 @@ impl ConfigurationQuery {
         Some(read.await.map(|row| row.map(Into::into)).map_err(Into::into))
     }
 
-    /// Configurations of the organization that the caller may see: own ones, or all for admins. `first` or `last` defaults
-    /// to 25, at most 100; do not give both.
+    /// Configurations of the organization that the caller may see: own ones, those granted to it, or all for admins. `first`
+    /// or `last` defaults to 25, at most 100; do not give both.
     #[expect(clippy::too_many_arguments, reason = "the contract has so many")]
     async fn personal_connector_configurations(
         &self,

@@ -7,14 +7,17 @@ use serde_json::{Map, Value};
 use super::PersonalConnectorConfiguration;
 use crate::app::App;
 use crate::auth::caller::{Actor, Caller};
-use crate::auth::policy::{Action, Role};
+use crate::auth::policy::Action;
 use crate::connector::configuration as rules;
 use crate::connector::credentials::Credentials;
 use crate::connector::{Connector, catalog};
-use crate::db::configuration::{Configuration, ConfigurationChanges, NewConfiguration, Owner, WithCredential};
+use crate::db::audit_log::{Change, REDACTED};
+use crate::db::configuration::{Access, Configuration, ConfigurationChanges, NewConfiguration, Owner, WithCredential};
+use crate::db::idempotency_key::{self, Once};
 use crate::db::{self, OrgTx};
 use crate::error::{Code, Detail, Error, Rejection, Result};
 use crate::graphql::context::{Nullable, RequestContext as _};
+use crate::graphql::idempotency::once;
 use crate::graphql::scalar::{DateTime, JsonObject};
 use crate::graphql::user_error::{answer, payload};
 use crate::id::ConfigurationId;
@@ -184,10 +187,18 @@ fn not_found() -> Error {
     Rejection::not_found(&["id"], "personal connector configuration").into()
 }
 
-/// The row, locked, if it is visible and has the version that the caller has seen.
-async fn lock(tx: &OrgTx, id: &ID, expected_version: Option<i32>) -> Result<Configuration> {
+/// The row, locked, if it is visible, the caller may do that with it, and it has the version that the caller has seen.
+pub(super) async fn lock(
+    tx: &OrgTx,
+    id: &ID,
+    expected_version: Option<i32>,
+    may: fn(Access) -> bool,
+) -> Result<(Configuration, Access)> {
     let id: ConfigurationId = id.parse().map_err(|_| not_found())?;
-    let row = db::configuration::find_for_update(tx, id).await?.ok_or_else(not_found)?;
+    let (row, access) = db::configuration::find_for_update(tx, id).await?.ok_or_else(not_found)?;
+    if !may(access) {
+        return Err(not_permitted(&["id"]).into());
+    }
     match expected_version {
         Some(expected) if expected != row.version => Err(Rejection {
             detail: Detail::Version { expected, current: row.version },
@@ -198,11 +209,16 @@ async fn lock(tx: &OrgTx, id: &ID, expected_version: Option<i32>) -> Result<Conf
             )
         }
         .into()),
-        _ => Ok(row),
+        _ => Ok((row, access)),
     }
 }
 
-async fn read_back(tx: &OrgTx, id: ConfigurationId) -> Result<WithCredential> {
+pub(super) fn not_permitted(field: &[&str]) -> Rejection {
+    let message = "This is for the owner of the configuration, or an admin; what was granted does not include it.";
+    Rejection::new(Code::PermissionDenied, field, message)
+}
+
+pub(super) async fn read_back(tx: &OrgTx, id: ConfigurationId) -> Result<WithCredential> {
     db::configuration::find(tx, id).await?.ok_or_else(not_found)
 }
 
@@ -238,6 +254,7 @@ async fn create(
     app: &App,
     caller: &Caller,
     input: PersonalConnectorConfigurationCreateInput,
+    once: Option<Once>,
 ) -> Result<PersonalConnectorConfigurationCreatePayload> {
     let PersonalConnectorConfigurationCreateInput {
         personal_connector_id,
@@ -250,9 +267,6 @@ async fn create(
         owner,
     } = input;
     caller.require(Action::ConfigurationCreate)?;
-    if credentials.is_some() {
-        caller.require(Action::CredentialWrite)?;
-    }
     let connector = catalog::find(&personal_connector_id)
         .ok_or_else(|| Rejection::not_found(&["input", "personalConnectorId"], "personal connector"))?;
     let configuration = Value::from(configuration);
@@ -269,7 +283,10 @@ async fn create(
     }
     reject(rejections)?;
 
-    let owner = owner.map(|owner| owner.resolve(caller)).transpose()?.unwrap_or(caller.actor());
+    let owner = owner.map(|owner| owner.parse(&["input", "owner"])).transpose()?.unwrap_or(caller.actor());
+    if owner != caller.actor() && !caller.sees_all() {
+        return Err(Error::Forbidden(Action::ConfigurationCreate));
+    }
     let new = NewConfiguration {
         owner,
         connector_id: connector.id,
@@ -281,13 +298,26 @@ async fn create(
     };
     let row = app
         .db
-        .write(caller, Action::ConfigurationCreate, async |tx| {
-            require_owner(tx, owner).await?;
+        .write(caller, Action::ConfigurationCreate, "", async |tx| {
+            if credentials.is_some() {
+                caller.require(Action::CredentialWrite)?;
+            }
+            if let Some(row) = idempotency_key::replay(tx, once.as_ref()).await? {
+                return Ok(row);
+            }
+            require_owner(tx, owner, &["input", "owner"]).await?;
             let row = db::configuration::create(tx, &new).await?;
-            let Some(credentials) = &credentials else { return Ok((row, None)) };
-            credentials.store(tx, &app.vault, connector, &row).await?;
-            let info = db::credential::find(tx, row.id).await?;
-            Ok((row, info))
+            let info = match &credentials {
+                None => None,
+                Some(credentials) => {
+                    credentials.store(tx, &app.vault, connector, &row).await?;
+                    tx.changed(row.id, vec![Change::new("credentials", (), REDACTED)]);
+                    db::credential::find(tx, row.id).await?
+                }
+            };
+            let row = (row, info);
+            idempotency_key::keep(tx, once.as_ref(), &row).await?;
+            Ok(row)
         })
         .await;
     match row {
@@ -300,32 +330,31 @@ async fn create(
 }
 
 impl ConfigurationOwnerInput {
-    fn resolve(self, caller: &Caller) -> Result<Owner> {
-        let missing = |name: &str, object: &str| Rejection::not_found(&["input", "owner", name], object);
-        let owner = match self {
+    /// Whom it names. `field` is where it stands.
+    pub(in crate::graphql) fn parse(self, field: &[&str]) -> Result<Owner> {
+        let missing = |name: &str, object: &str| Rejection::not_found(&[field, &[name]].concat(), object);
+        Ok(match self {
             Self::UserId(id) => Actor::User(id.parse().map_err(|_| missing("userId", "member"))?),
             Self::ApiKeyId(id) => Actor::ApiKey(id.parse().map_err(|_| missing("apiKeyId", "API key"))?),
-        };
-        let admin = matches!(caller.actor(), Actor::User(_)) && caller.role() >= Role::Admin;
-        if owner == caller.actor() || admin { Ok(owner) } else { Err(Error::Forbidden(Action::ConfigurationCreate)) }
+        })
     }
 }
 
 /// The owner must be in the organization. The composite key says so too; this says it in words.
-async fn require_owner(tx: &OrgTx, owner: Owner) -> Result<()> {
+pub(in crate::graphql) async fn require_owner(tx: &OrgTx, owner: Owner, field: &[&str]) -> Result<()> {
     if owner == tx.caller().actor() {
         return Ok(());
     }
     match owner {
         Actor::User(id) if !db::member::is_member(tx, id).await? => {
-            Err(Rejection::not_found(&["input", "owner", "userId"], "member").into())
+            Err(Rejection::not_found(&[field, &["userId"]].concat(), "member").into())
         }
         Actor::User(_) => Ok(()),
         Actor::ApiKey(id) => match db::api_key::find_many(tx, &[id]).await?.pop() {
-            None => Err(Rejection::not_found(&["input", "owner", "apiKeyId"], "API key").into()),
+            None => Err(Rejection::not_found(&[field, &["apiKeyId"]].concat(), "API key").into()),
             Some(key) if key.revoked_at.is_some() => {
                 let message = "The API key is revoked.";
-                Err(Rejection::new(Code::InvalidState, &["input", "owner", "apiKeyId"], message).into())
+                Err(Rejection::new(Code::InvalidState, &[field, &["apiKeyId"]].concat(), message).into())
             }
             Some(_) => Ok(()),
         },
@@ -409,7 +438,7 @@ fn changes(
     Ok(changes)
 }
 
-fn patched(target: Option<&Value>, patch: &JsonObject) -> Value {
+pub(super) fn patched(target: Option<&Value>, patch: &JsonObject) -> Value {
     let mut members = match target {
         Some(Value::Object(members)) => members.clone(),
         _ => Map::new(),
@@ -423,6 +452,7 @@ fn patched(target: Option<&Value>, patch: &JsonObject) -> Value {
 async fn check_destination(
     tx: &OrgTx,
     row: &Configuration,
+    access: Access,
     connector: &Connector,
     changes: &ConfigurationChanges,
     field: &str,
@@ -432,6 +462,10 @@ async fn check_destination(
     if origin == connector.origin(&row.configuration) {
         return Ok(());
     }
+    let member = connector.address_member.unwrap_or_default();
+    if !access.may_control() {
+        return Err(not_permitted(&["input", field, member]).into());
+    }
     match db::credential::find(tx, row.id).await? {
         Some(info) if info.bound_origin != origin => {
             let bound = if info.bound_origin.is_empty() { "no address" } else { &info.bound_origin };
@@ -439,7 +473,6 @@ async fn check_destination(
                 "The stored credentials are bound to {bound}. Remove them (personalConnectorConfigurationClearCredentials), \
                  change the address, then give credentials again."
             );
-            let member = connector.address_member.unwrap_or_default();
             Err(Rejection::new(Code::InvalidState, &["input", field, member], message).into())
         }
         _ => Ok(()),
@@ -456,8 +489,8 @@ async fn update(
     let mut attempt = None;
     let row = app
         .db
-        .write(caller, Action::ConfigurationUpdate, async |tx| {
-            let row = lock(tx, &id, expected_version).await?;
+        .write(caller, Action::ConfigurationUpdate, &id, async |tx| {
+            let (row, access) = lock(tx, &id, expected_version, Access::may_update).await?;
             let connector = connector_of(&row)?;
             let field = if input.configuration_patch.is_value() { "configurationPatch" } else { "configuration" };
             let changes = changes(input, &row, connector)?;
@@ -465,12 +498,11 @@ async fn update(
                 let message = "There is nothing to change: give at least one field.";
                 return Err(Rejection::new(Code::Required, &["input"], message).into());
             }
-            check_destination(tx, &row, connector, &changes, field).await?;
+            check_destination(tx, &row, access, connector, &changes, field).await?;
             if let Some(name) = &changes.name {
-                let owner = row.owner_user_id.map(Actor::User).or(row.owner_api_key_id.map(Actor::ApiKey));
-                attempt = owner.map(|owner| (owner, row.connector_id.clone(), name.clone()));
+                attempt = Some((row.owner(), row.connector_id.clone(), name.clone()));
             }
-            db::configuration::update(tx, row.id, changes).await?;
+            db::configuration::update(tx, &row, changes).await?;
             read_back(tx, row.id).await
         })
         .await;
@@ -483,8 +515,15 @@ async fn update(
     }
 }
 
-fn updated(caller: &Caller, row: WithCredential) -> PersonalConnectorConfigurationUpdatePayload {
+pub(super) fn updated(caller: &Caller, row: WithCredential) -> PersonalConnectorConfigurationUpdatePayload {
     PersonalConnectorConfigurationUpdatePayload {
+        personal_connector_configuration: readable(caller, row),
+        user_errors: Vec::new(),
+    }
+}
+
+fn rotated(caller: &Caller, row: WithCredential) -> PersonalConnectorConfigurationRotateCredentialsPayload {
+    PersonalConnectorConfigurationRotateCredentialsPayload {
         personal_connector_configuration: readable(caller, row),
         user_errors: Vec::new(),
     }
@@ -502,11 +541,11 @@ async fn set_enabled(
     enabled: bool,
 ) -> Result<PersonalConnectorConfigurationUpdatePayload> {
     app.db
-        .write(caller, Action::ConfigurationUpdate, async |tx| {
-            let row = lock(tx, &id, None).await?;
+        .write(caller, Action::ConfigurationUpdate, &id, async |tx| {
+            let (row, _) = lock(tx, &id, None, Access::may_update).await?;
             if row.enabled != enabled {
                 let changes = ConfigurationChanges { enabled: Some(enabled), ..ConfigurationChanges::default() };
-                db::configuration::update(tx, row.id, changes).await?;
+                db::configuration::update(tx, &row, changes).await?;
             }
             read_back(tx, row.id).await
         })
@@ -525,8 +564,11 @@ impl ConfigurationMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to create.")] input: PersonalConnectorConfigurationCreateInput,
+        #[graphql(desc = "Sent twice, it is done once; a repeat gives the first answer. Kept for 24 hours.")]
+        idempotency_key: Option<String>,
     ) -> Nullable<PersonalConnectorConfigurationCreatePayload> {
-        answer(create(ctx.app(), ctx.caller(), input).await)
+        let made = async { create(ctx.app(), ctx.caller(), input, once(ctx, idempotency_key)?).await };
+        answer(made.await)
     }
 
     /// Changes what is given and nothing else. [owner, or role admin, scope configurations_write]
@@ -551,8 +593,8 @@ impl ConfigurationMutation {
         expected_version: Option<i32>,
     ) -> Nullable<PersonalConnectorConfigurationDeletePayload> {
         let (app, caller) = (ctx.app(), ctx.caller());
-        let deleted = app.db.write(caller, Action::ConfigurationDelete, async |tx| {
-            let row = lock(tx, &id, expected_version).await?;
+        let deleted = app.db.write(caller, Action::ConfigurationDelete, &id, async |tx| {
+            let (row, _) = lock(tx, &id, expected_version, Access::may_control).await?;
             db::configuration::delete(tx, row.id).await?;
             Ok(PersonalConnectorConfigurationDeletePayload { deleted_id: Some(row.id.into()), user_errors: Vec::new() })
         });
@@ -583,20 +625,27 @@ impl ConfigurationMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "`pconf_…`")] id: ID,
         #[graphql(desc = "The new credentials.")] credentials: CredentialsInput,
+        #[graphql(desc = "Sent twice, it is done once; a repeat gives the first answer. Kept for 24 hours.")]
+        idempotency_key: Option<String>,
     ) -> Nullable<PersonalConnectorConfigurationRotateCredentialsPayload> {
         let (app, caller) = (ctx.app(), ctx.caller());
         let credentials = Credentials::from(credentials);
-        let rotated = app.db.write(caller, Action::CredentialWrite, async |tx| {
-            let row = lock(tx, &id, None).await?;
+        let once = match once(ctx, idempotency_key) {
+            Ok(once) => once,
+            Err(error) => return answer(Err(error)),
+        };
+        let rotated = app.db.write(caller, Action::CredentialWrite, &id, async |tx| {
+            if let Some(row) = idempotency_key::replay(tx, once.as_ref()).await? {
+                return Ok(rotated(caller, row));
+            }
+            let (row, _) = lock(tx, &id, None, Access::may_control).await?;
             let connector = connector_of(&row)?;
             reject(credentials.check(connector, &["credentials"]))?;
             credentials.store(tx, &app.vault, connector, &row).await?;
             db::configuration::touch_credential(tx, row.id).await?;
-            let personal_connector_configuration = readable(caller, read_back(tx, row.id).await?);
-            Ok(PersonalConnectorConfigurationRotateCredentialsPayload {
-                personal_connector_configuration,
-                user_errors: Vec::new(),
-            })
+            let row = read_back(tx, row.id).await?;
+            idempotency_key::keep(tx, once.as_ref(), &row).await?;
+            Ok(rotated(caller, row))
         });
         answer(rotated.await)
     }
@@ -609,8 +658,8 @@ impl ConfigurationMutation {
         #[graphql(desc = "`pconf_…`")] id: ID,
     ) -> Nullable<PersonalConnectorConfigurationUpdatePayload> {
         let (app, caller) = (ctx.app(), ctx.caller());
-        let cleared = app.db.write(caller, Action::CredentialWrite, async |tx| {
-            let row = lock(tx, &id, None).await?;
+        let cleared = app.db.write(caller, Action::CredentialWrite, &id, async |tx| {
+            let (row, _) = lock(tx, &id, None, Access::may_control).await?;
             if db::credential::delete(tx, row.id).await? {
                 db::configuration::touch_credential(tx, row.id).await?;
             }

@@ -1,7 +1,10 @@
 //! Whoever calls: a person, a script, nobody.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -14,17 +17,25 @@ use super::FIELDS;
 pub struct Client {
     router: Router,
     headers: Vec<(String, String)>,
+    peer: Option<SocketAddr>,
 }
 
 impl Client {
     pub fn anonymous(router: Router) -> Self {
-        Self { router, headers: Vec::new() }
+        Self { router, headers: Vec::new(), peer: None }
     }
 
     /// The same, with a header more.
     pub fn with(&self, name: &str, value: &str) -> Self {
         let mut client = self.clone();
         client.headers.push((name.to_owned(), value.to_owned()));
+        client
+    }
+
+    /// The same, from that address.
+    pub fn at_address(&self, address: &str) -> Self {
+        let mut client = self.clone();
+        client.peer = Some(SocketAddr::new(address.parse().unwrap(), 4711));
         client
     }
 
@@ -43,7 +54,11 @@ impl Client {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let response = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let mut request = request.body(body.into()).unwrap();
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -80,6 +95,33 @@ impl Client {
              }}"
         );
         self.gql(&document, json!({"id": id, "input": input, "version": expected_version})).await
+    }
+
+    /// Who this is: `user_...` or `key_...`.
+    pub async fn id(&self) -> Value {
+        let answer = self.gql("{ viewer { user { id } apiKey { id } } }", json!({})).await;
+        let viewer = answer.data("/viewer");
+        if viewer["user"].is_null() { viewer["apiKey"]["id"].clone() } else { viewer["user"]["id"].clone() }
+    }
+
+    /// Gives access to a configuration.
+    pub async fn grant(&self, id: &Value, to: Value, permission: &str) -> Answer {
+        let document = "mutation($id: ID!, $to: GranteeInput!, $permission: GrantPermission!) {
+            personalConnectorConfigurationGrant(id: $id, to: $to, permission: $permission) {
+              grant { id permission userId apiKeyId grantedByUserId createdAt }
+              userErrors { code field ... on LimitExceededError { limit current } } } }";
+        self.gql(document, json!({"id": id, "to": to, "permission": permission})).await
+    }
+
+    /// The newest entries of the audit log, oldest first: `action target`.
+    pub async fn audit_log(&self, last: usize) -> Vec<Value> {
+        let document = "query($first: Int) { organization { auditLog(first: $first) { nodes {
+            id action actorId actor { __typename } targetType targetId target { __typename id } requestId ipAddress userAgent createdAt
+            changes { field before after } } } } }";
+        let answer = self.gql(document, json!({"first": last})).await;
+        let mut nodes = answer.data("/organization/auditLog/nodes").as_array().unwrap().clone();
+        nodes.reverse();
+        nodes
     }
 
     /// One configuration by id; null when it is not there.

@@ -1,9 +1,9 @@
-//! API keys.
+//! API keys: the type and its queries. Mutations are in [`mutation`].
+
+pub mod mutation;
 
 use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object};
-use chrono::{Days, TimeDelta};
-use secrecy::ExposeSecret;
+use async_graphql::{Context, Enum, ID, InputObject, Object};
 
 use super::comparator::{BooleanComparator, NullableDateTimeComparator, StringComparator};
 use super::connection::{CursorScope, PageArguments, connection};
@@ -11,20 +11,13 @@ use super::context::{Nullable, RequestContext as _, Result};
 use super::loader::Relations;
 use super::organization::User;
 use super::scalar::DateTime;
-use super::user_error::{answer, payload};
-use crate::app::App;
-use crate::auth::api_key::{PlainKey, display_prefix};
-use crate::auth::caller::{Actor, Caller};
+use crate::auth::api_key::display_prefix;
+use crate::auth::caller::Actor;
 use crate::auth::policy::{Action, Scope};
-use crate::connector::configuration::check_name;
 use crate::db;
-use crate::db::api_key::{Condition, NewApiKey};
+use crate::db::api_key::Condition;
 use crate::db::filter::Filter;
-use crate::error::{Code, Error, Rejection};
 use crate::id::ApiKeyId;
-
-const DEFAULT_DAYS: u64 = 90;
-const MAX_DAYS: u64 = 365;
 
 /// What an API key may do.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +45,7 @@ pub enum ApiKeyScope {
     EncryptionRead,
 }
 
-/// A key for scripts. The secret is shown once, when the key is created.
+/// A key for scripts. The secret is shown once, when the key is created or rotated.
 #[derive(Clone)]
 pub struct ApiKey(db::api_key::ApiKey);
 
@@ -62,11 +55,11 @@ impl From<db::api_key::ApiKey> for ApiKey {
     }
 }
 
-/// A key for scripts. The secret is shown once, when the key is created.
+/// A key for scripts. The secret is shown once, when the key is created or rotated.
 #[Object]
 impl ApiKey {
     /// `key_…`
-    pub(super) async fn id(&self) -> ID {
+    pub(in crate::graphql) async fn id(&self) -> ID {
         self.0.id.into()
     }
 
@@ -88,6 +81,21 @@ impl ApiKey {
     /// What it may do, as far as the current role of the person who made it allows.
     async fn scopes(&self) -> Vec<ApiKeyScope> {
         self.0.scopes.iter().flatten().map(|scope| ApiKeyScope::from(*scope)).collect()
+    }
+
+    /// Networks (CIDR) that it may be used from; empty: from everywhere.
+    async fn allowed_networks(&self) -> Vec<&str> {
+        self.0.allowed_networks.iter().flatten().map(String::as_str).collect()
+    }
+
+    /// When it was last used, to the minute; null when it never was.
+    async fn last_used_at(&self) -> Option<DateTime> {
+        self.0.last_used_at.map(DateTime)
+    }
+
+    /// While set and in the future, the secret before the last rotation still works.
+    async fn previous_secret_valid_until(&self) -> Option<DateTime> {
+        self.0.previous_valid_until.map(DateTime)
     }
 
     /// Who made it.
@@ -140,37 +148,11 @@ pub struct ApiKeyFilter {
     active: Option<BooleanComparator>,
     /// Its name.
     name: Option<StringComparator>,
+    /// When it was last used.
+    last_used_at: Option<NullableDateTimeComparator>,
     /// When it ends by itself.
     expires_at: Option<NullableDateTimeComparator>,
 }
-
-/// What to create.
-#[derive(InputObject)]
-pub struct ApiKeyCreateInput {
-    /// 1 to 120 characters.
-    name: String,
-    /// What it may do: at least one.
-    scopes: Vec<ApiKeyScope>,
-    /// When it ends by itself: 90 days from now by default, at most 365.
-    expires_at: MaybeUndefined<DateTime>,
-}
-
-payload!(
-    /// What creating an API key gave.
-    ApiKeyCreatePayload {
-        /// The new key; null when there are userErrors.
-        api_key: ApiKey,
-        /// The secret. Shown this once.
-        secret: String
-    }
-);
-payload!(
-    /// What changing an API key gave.
-    ApiKeyUpdatePayload {
-        /// As it is now; null when there are userErrors.
-        api_key: ApiKey
-    }
-);
 
 /// A page of the organization's keys.
 pub async fn list(
@@ -181,12 +163,13 @@ pub async fn list(
     let (app, caller) = (ctx.app(), ctx.caller());
     let scope = CursorScope::new(ctx, "apiKeys", &filter);
     let page = scope.page(arguments)?;
-    let ApiKeyFilter { active, name, expires_at } = filter.unwrap_or_default();
+    let ApiKeyFilter { active, name, last_used_at, expires_at } = filter.unwrap_or_default();
     let now = app.clock.now();
     let mut conditions = Vec::new();
     conditions.extend(active.iter().flat_map(|active| active.conditions(|| Condition::ActiveAt(now))));
     conditions.extend(name.iter().flat_map(|name| name.conditions(Condition::Name)));
     conditions.extend(expires_at.iter().flat_map(|end| end.conditions(Condition::Expires, Condition::ExpiresAt)));
+    conditions.extend(last_used_at.iter().flat_map(|at| at.conditions(Condition::Used, Condition::LastUsedAt)));
     let filter = Filter::All(conditions);
     let page = app.db.read(caller, Action::ApiKeyRead, async |tx| db::api_key::list(tx, &filter, &page).await).await?;
     Ok(ApiKeyConnection::new(page, &scope, db::api_key::ApiKey::cursor, Into::into))
@@ -206,86 +189,5 @@ impl ApiKeyQuery {
             Err(_) => Ok(None),
         });
         Some(read.await.map(|row| row.map(ApiKey::from)).map_err(Into::into))
-    }
-}
-
-async fn create(app: &App, caller: &Caller, input: ApiKeyCreateInput) -> crate::error::Result<ApiKeyCreatePayload> {
-    let ApiKeyCreateInput { name, scopes, expires_at } = input;
-    caller.require(Action::ApiKeyCreate)?;
-    let Actor::User(created_by) = caller.actor() else { return Err(Error::Forbidden(Action::ApiKeyCreate)) };
-    let now = app.clock.now();
-    let (default, latest) = (now + Days::new(DEFAULT_DAYS), now + Days::new(MAX_DAYS) + TimeDelta::minutes(1));
-    let mut rejections: Vec<_> = check_name(&name, &["input", "name"]).into_iter().collect();
-    if scopes.is_empty() {
-        rejections.push(Rejection::new(Code::Required, &["input", "scopes"], "A key needs at least one scope."));
-    }
-    let expires_at = match expires_at {
-        MaybeUndefined::Undefined => default,
-        MaybeUndefined::Value(DateTime(end)) => end,
-        MaybeUndefined::Null => {
-            let message = "A key needs an end; leave expiresAt out for 90 days.";
-            rejections.push(Rejection::new(Code::Required, &["input", "expiresAt"], message));
-            default
-        }
-    };
-    if expires_at <= now || expires_at > latest {
-        let message = format!("expiresAt is in the future, and at most {MAX_DAYS} days away.");
-        rejections.push(Rejection::new(Code::Invalid, &["input", "expiresAt"], message));
-    }
-    if !rejections.is_empty() {
-        return Err(Error::Rejected(rejections));
-    }
-    let mut scopes: Vec<Scope> = scopes.into_iter().map(Scope::from).collect();
-    scopes.sort_unstable();
-    scopes.dedup();
-
-    let key = PlainKey::generate();
-    let hash = key.hash(&app.vault);
-    let new = NewApiKey {
-        id: ApiKeyId::generate(),
-        name: &name,
-        key_id: key.key_id(),
-        hash: &hash,
-        pepper_id: app.vault.root_key_id(),
-        scopes: &scopes,
-        created_by,
-        expires_at: Some(expires_at),
-    };
-    let row = app.db.write(caller, Action::ApiKeyCreate, async |tx| db::api_key::create(tx, &new).await).await?;
-    Ok(ApiKeyCreatePayload {
-        api_key: Some(row.into()),
-        secret: Some(key.into_secret().expose_secret().to_owned()),
-        user_errors: Vec::new(),
-    })
-}
-
-/// Mutations of API keys.
-#[derive(Default)]
-pub struct ApiKeyMutation;
-
-#[Object]
-impl ApiKeyMutation {
-    /// Creates an API key. People only. [role admin]
-    async fn api_key_create(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "What to create.")] input: ApiKeyCreateInput,
-    ) -> Nullable<ApiKeyCreatePayload> {
-        answer(create(ctx.app(), ctx.caller(), input).await)
-    }
-
-    /// Ends a key at once. Does nothing when already revoked. People only. [role admin]
-    async fn api_key_revoke(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "`key_…`")] id: ID,
-    ) -> Nullable<ApiKeyUpdatePayload> {
-        let revoked = ctx.app().db.write(ctx.caller(), Action::ApiKeyRevoke, async |tx| {
-            let not_found = || Rejection::not_found(&["id"], "API key");
-            let id = id.parse().map_err(|_| not_found())?;
-            let row = db::api_key::revoke(tx, id).await?.ok_or_else(not_found)?;
-            Ok(ApiKeyUpdatePayload { api_key: Some(row.into()), user_errors: Vec::new() })
-        });
-        answer(revoked.await)
     }
 }

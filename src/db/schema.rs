@@ -227,6 +227,8 @@ diesel::joinable!(audit_log -> organizations (organization_id));
 diesel::joinable!(configurations -> organizations (organization_id));
 diesel::joinable!(connectors -> organizations (organization_id));
 diesel::joinable!(connectors -> users (created_by_user_id));
+diesel::joinable!(credentials -> organizations (organization_id));
+diesel::joinable!(grants -> organizations (organization_id));
 diesel::joinable!(idempotency_keys -> organizations (organization_id));
 diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(members -> organizations (organization_id));

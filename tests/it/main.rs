@@ -27,6 +27,7 @@ mod custom_connector;
 mod custom_connector_use;
 mod dev;
 mod filter;
+mod forged_tokens;
 mod grant;
 mod graphiql;
 mod http;

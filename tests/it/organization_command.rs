@@ -132,12 +132,23 @@ async fn organizations_are_made_linked_and_deleted() {
     let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
     let ann = app.anonymous().with("authorization", &format!("Bearer {token}"));
-    ann.create(crate::harness::github("one")).await;
+    let mut input = crate::harness::github("one");
+    input["credentials"] = json!({"bearer": {"token": "s3cret"}});
+    ann.create(input.clone()).await;
+    let document =
+        "mutation { apiKeyCreate(input: {name: \"k\", scopes: [configurations_write, credentials_write]}) { secret } }";
+    let made_key = ann.gql(document, json!({})).await;
+    let key = app.anonymous().with("x-api-key", made_key.data("/apiKeyCreate/secret").as_str().unwrap());
+    key.create(input).await;
+    let uuid = id.parse::<patchbay::id::OrganizationId>().unwrap().uuid();
+    let count = format!("SELECT count(*)::text AS line FROM audit_log WHERE organization_id = '{uuid}'");
+    let entries = lines(&database, &count).await.remove(0);
+    assert_ne!(entries, "0");
 
     // Deleted with everything in it; the other one is as it was.
     let before = answer(&database, &["organization", "list"])[1].clone();
     let gone = answer(&database, &["organization", "delete", "acme", "--yes"]);
-    assert_eq!((&gone["id"], &gone["auditEntries"]), (&made["id"], &json!(1)));
+    assert_eq!((&gone["id"], gone["auditEntries"].to_string()), (&made["id"], entries.clone()));
     for table in [
         "members",
         "organization_keys",
@@ -147,7 +158,6 @@ async fn organizations_are_made_linked_and_deleted() {
         "audit_log",
         "organization_claims",
     ] {
-        let uuid = id.parse::<patchbay::id::OrganizationId>().unwrap().uuid();
         let left =
             lines(&database, &format!("SELECT count(*)::text AS line FROM {table} WHERE organization_id = '{uuid}'"))
                 .await;
@@ -156,7 +166,7 @@ async fn organizations_are_made_linked_and_deleted() {
     assert_eq!(
         lines(&database, "SELECT format('%s %s %s', name, slug, audit_entries) AS line FROM organization_tombstones")
             .await,
-        ["Acme acme 1"]
+        [format!("Acme acme {entries}")]
     );
     assert_eq!(answer(&database, &["organization", "list"]), json!([before]));
     assert_eq!(ann.gql("{ viewer { role } }", json!({})).await.status, 401);
@@ -386,6 +396,9 @@ jwks_url = "https://user:password-s3cret@eight.example/keys"
     }
     assert!(!said.err.contains("s3cret"), "{}", said.err);
     assert!(!said.err.contains("PATCHBAY_JWT_ISSUER"), "there are issuers: {}", said.err);
+    let good = r#"[{"issuer": "https://a.example", "jwks_url": "https://a.example/keys"}]"#;
+    let said = run(patchbay(&["serve"]).env("PATCHBAY_ISSUERS", good));
+    assert!(said.code == Some(2) && !said.err.contains("ssuer"), "{}", said.err);
     for list in ["{}", "nonsense", "[1]", "[null]", "5"] {
         let said = run(patchbay(&["serve"]).env("PATCHBAY_ISSUERS", list));
         assert!(said.code == Some(2) && said.err.to_lowercase().contains("issuers is not"), "{list}: {}", said.err);

@@ -100,6 +100,18 @@ async fn catalogue() {
         assert_eq!(nullable, Vec::<String>::new(), "{table}");
     }
 
+    // An organization is deleted in one step, or something in it is in the way of something else.
+    let staying = lines(
+        &database,
+        "SELECT t.relname::text AS line FROM pg_class t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'organization_id'
+         WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p') AND NOT EXISTS (
+           SELECT FROM pg_constraint c WHERE c.conrelid = t.oid AND c.contype = 'f' AND c.confrelid = 'organizations'::regclass
+             AND c.conkey = ARRAY[a.attnum] AND c.confdeltype = 'c')
+         ORDER BY 1",
+    )
+    .await;
+    assert_eq!(staying, Vec::<String>::new(), "a table whose rows do not go with their organization");
+
     // Postgres checks references as the table's owner, past row-level security: they must carry the organization.
     let careless = lines(
         &database,

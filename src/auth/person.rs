@@ -141,7 +141,8 @@ async fn provision(
     let (user_id, role) = db
         .system_write(async |tx| {
             let user = db::user::find_or_create(tx, issuer, subject, name.as_deref(), email.as_deref()).await?;
-            let role = db::member::put_as_issuer_says(tx, organization, user, role, default_role).await?;
+            let role = db::member::put_as_told(tx, &format!("issuer {issuer}"), organization, user, role, default_role)
+                .await?;
             Ok((user, role))
         })
         .await?;

@@ -13,6 +13,9 @@ use patchbay::db::{self, Db};
 use patchbay::dev::Borrowed;
 use patchbay::vault::{RootKey, Vault};
 
+/// Who the audit log says did what a command does.
+pub const OPERATOR: &str = "operator";
+
 /// Which database, and how to answer.
 #[derive(Args)]
 pub struct Place {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use patchbay::auth::policy::Role;
+use patchbay::db::audit_log::{self, Change};
 use patchbay::db::organization::Organization;
 use patchbay::db::organization_claim::Link;
 use patchbay::db::{self, Db, SystemTx};
@@ -12,7 +13,7 @@ use patchbay::error::Error;
 use patchbay::id::{OrganizationId, UserId};
 use serde_json::{Value, json};
 
-use super::{Open, Place};
+use super::{OPERATOR, Open, Place};
 use crate::{parse_role, print};
 
 #[derive(Args)]
@@ -210,11 +211,14 @@ async fn create(open: &mut Open, arguments: &CreateArguments) -> Result<Said> {
             (None, Some(email)) => Some(db::user::find_or_create_pending(tx, email).await?),
             (None, None) => None,
         };
+        let changes = vec![Change::new("name", (), name.as_str()), Change::new("slug", (), slug.as_str())];
+        audit_log::record(tx, id, OPERATOR, "organization.created", &id.to_string(), changes).await?;
         if let Some(owner) = owner {
-            db::member::put(tx, id, owner, Some(Role::Owner)).await?;
+            db::member::put_as_told(tx, OPERATOR, id, owner, Some(Role::Owner), Role::Owner).await?;
         }
         if let Some(link) = &link {
             db::organization_claim::create(tx, link).await?;
+            record_link(tx, link, "organization.linked").await?;
         }
         Ok(Ok(owner))
     });
@@ -227,6 +231,11 @@ async fn create(open: &mut Open, arguments: &CreateArguments) -> Result<Said> {
     let link = link.map(|Link { issuer, value, .. }| json!({"issuer": issuer, "claim": value}));
     let owner = owner.map(|owner| owner.to_string());
     Ok((id.to_string(), json!({"id": id.to_string(), "name": name, "slug": slug, "ownerId": owner, "link": link})))
+}
+
+async fn record_link(tx: &SystemTx, link: &Link, action: &str) -> Result<(), Error> {
+    let change = Change::new(link.issuer.as_str(), (), link.value.as_str());
+    audit_log::record(tx, link.organization_id, OPERATOR, action, &link.organization_id.to_string(), vec![change]).await
 }
 
 async fn list(db: &Db) -> Result<Said> {
@@ -257,6 +266,7 @@ async fn link(db: &Db, arguments: &LinkArguments) -> Result<Said> {
         let Some(found) = find(tx, organization).await? else { return Ok(None) };
         let link = Link { issuer: issuer.clone(), value: claim.clone(), organization_id: found.id };
         db::organization_claim::create(tx, &link).await?;
+        record_link(tx, &link, "organization.linked").await?;
         Ok(Some(found))
     });
     let id = there(found.await.map_err(explained)?, organization)?.id.to_string();
@@ -265,7 +275,16 @@ async fn link(db: &Db, arguments: &LinkArguments) -> Result<Said> {
 
 async fn unlink(db: &Db, arguments: &UnlinkArguments) -> Result<Said> {
     let UnlinkArguments { issuer, claim, .. } = arguments;
-    let was_there = db.system_write(async |tx| db::organization_claim::delete(tx, issuer, claim).await).await?;
+    let was_there = db
+        .system_write(async |tx| {
+            let Some(organization_id) = db::organization_claim::delete(tx, issuer, claim).await? else {
+                return Ok(false);
+            };
+            let link = Link { issuer: issuer.clone(), value: claim.clone(), organization_id };
+            record_link(tx, &link, "organization.unlinked").await?;
+            Ok(true)
+        })
+        .await?;
     ensure!(was_there, "{claim} of {issuer} is not linked");
     Ok((format!("{claim} of {issuer} is nothing"), json!({"issuer": issuer, "claim": claim})))
 }
@@ -285,7 +304,7 @@ async fn add_member(db: &Db, arguments: &AddMemberArguments) -> Result<Said> {
             (None, Some(email)) => db::user::find_or_create_pending(tx, email).await?,
             (None, None) => return Ok(None),
         };
-        let role = db::member::put_as_issuer_says(tx, found.id, user, Some(*role), *role).await?;
+        let role = db::member::put_as_told(tx, OPERATOR, found.id, user, Some(*role), *role).await?;
         Ok(Some((found, user, role)))
     });
     let (found, user, now) =

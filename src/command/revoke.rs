@@ -5,11 +5,12 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::Args;
 use patchbay::auth::jwt::{MAX_LIFETIME, is_name};
 use patchbay::clock::Clock;
+use patchbay::db::audit_log;
 use patchbay::db::{self, Db, revocation};
 use patchbay::id::UserId;
 use serde_json::{Value, json};
 
-use super::Place;
+use super::{OPERATOR, Place};
 use crate::print;
 
 #[derive(Args)]
@@ -54,6 +55,10 @@ async fn person(db: &Db, wanted: &str, now: DateTime<Utc>) -> Result<(String, Va
             let user = if found.len() == 1 { found.pop().map(|user| user.id) } else { None };
             if let Some(user) = user {
                 revocation::revoke_tokens(tx, user, now).await?;
+                for organization in db::organization::list_of_user(tx, user).await? {
+                    let (id, target) = (organization.id, user.to_string());
+                    audit_log::record(tx, id, OPERATOR, "user.tokens_revoked", &target, Vec::new()).await?;
+                }
             }
             revocation::delete_expired(tx, now).await?;
             Ok(user)

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::audit_log::Change;
@@ -14,7 +15,7 @@ use crate::id::{ConfigurationId, ConnectorId, OrganizationId, UserId};
 use crate::vault::Kind;
 
 /// A connector of an organization's own.
-#[derive(Debug, Clone, Queryable, Selectable)]
+#[derive(Debug, Clone, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = connectors, check_for_backend(diesel::pg::Pg))]
 pub struct Connector {
     /// `pcon_...`

@@ -6,7 +6,7 @@ use diesel::upsert::excluded;
 use diesel_async::RunQueryDsl;
 use futures_util::future::try_join;
 
-use super::audit_log::Change;
+use super::audit_log::{self, Change};
 use super::filter::{Filter, Predicate, lower, or, strpos};
 use super::page::{Cursor, Key, Page, PageRequest, keyset};
 use super::schema::{identities, members, users};
@@ -253,10 +253,11 @@ pub async fn put(tx: &SystemTx, organization: OrganizationId, user: UserId, role
         .await?)
 }
 
-/// Gives `user` the role that an issuer says, as far as the organization keeps an owner. `None` for one who has it already
-/// or is new leaves the role, or gives `default`.
-pub async fn put_as_issuer_says(
+/// Gives `user` the role that `who` says (an issuer, the operator), as far as the organization keeps an owner. `None` for one
+/// who has it already or is new leaves the role, or gives `default`.
+pub async fn put_as_told(
     tx: &SystemTx,
+    who: &str,
     organization: OrganizationId,
     user: UserId,
     role: Option<Role>,
@@ -283,7 +284,19 @@ pub async fn put_as_issuer_says(
             tracing::warn!(%organization, %user, role = wanted.as_str(), "the last owner stays owner, whatever role is given");
             Ok(Role::Owner)
         }
-        (_, role) => put(tx, organization, user, Some(role.unwrap_or(default))).await,
+        (current, role) => {
+            let role = put(tx, organization, user, Some(role.unwrap_or(default))).await?;
+            let id: MemberId =
+                of_organization().filter(members::user_id.eq(user)).select(members::id).first(&mut tx.conn()).await?;
+            let action = if current.is_some() { "member.role_changed" } else { "member.added" };
+            let before = current.map(Role::as_str);
+            let changes = vec![
+                Change::new("userId", user.to_string(), user.to_string()),
+                Change::new("role", before, role.as_str()),
+            ];
+            audit_log::record(tx, organization, who, action, &id.to_string(), changes).await?;
+            Ok(role)
+        }
     }
 }
 
@@ -312,6 +325,13 @@ pub async fn accept_pending(tx: &SystemTx, issuer: &str, subject: &str, email: &
         .await?;
     let Some((first, rest)) = pending.split_first() else { return Ok(false) };
     super::user::lock_identity(tx, issuer, subject).await?;
+    // Who they were, and where.
+    let joined: Vec<(OrganizationId, MemberId, UserId)> = members::table
+        .filter(members::user_id.eq_any(pending.clone()))
+        .order((members::organization_id.asc(), members::id.asc()))
+        .select((members::organization_id, members::id, members::user_id))
+        .load(&mut tx.conn())
+        .await?;
     let known = super::user::find_by_identity(tx, issuer, subject).await?;
     let (user, moved) = if let Some(user) = known {
         (user.id, pending.as_slice())
@@ -337,6 +357,11 @@ pub async fn accept_pending(tx: &SystemTx, issuer: &str, subject: &str, email: &
         if !is_member {
             diesel::delete(users::table.filter(users::id.eq(from))).execute(&mut tx.conn()).await?;
         }
+    }
+    for (organization, id, was) in joined {
+        let changes = vec![Change::new("userId", was.to_string(), user.to_string())];
+        let who = format!("issuer {issuer}");
+        audit_log::record(tx, organization, &who, "member.joined", &id.to_string(), changes).await?;
     }
     Ok(true)
 }

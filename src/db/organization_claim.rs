@@ -57,10 +57,11 @@ pub async fn create(tx: &SystemTx, link: &Link) -> Result<()> {
     Ok(())
 }
 
-/// From now on `issuer` means nothing by the value. Whether it meant something.
-pub async fn delete(tx: &SystemTx, issuer: &str, value: &str) -> Result<bool> {
+/// From now on `issuer` means nothing by the value. What it meant.
+pub async fn delete(tx: &SystemTx, issuer: &str, value: &str) -> Result<Option<OrganizationId>> {
     let link = organization_claims::table
         .filter(organization_claims::issuer.eq(issuer))
         .filter(organization_claims::value.eq(value));
-    Ok(diesel::delete(link).execute(&mut tx.conn()).await? > 0)
+    let deleted = diesel::delete(link).returning(organization_claims::organization_id);
+    Ok(deleted.get_result(&mut tx.conn()).await.optional()?)
 }

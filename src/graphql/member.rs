@@ -3,7 +3,7 @@
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, ID, InputObject, Object};
 
-use super::configuration::mutation::ConfigurationOwnerInput;
+use super::configuration::create::{ConfigurationOwnerInput, require_owner};
 use super::connection::{CursorScope, PageArguments, connection};
 use super::context::{Nullable, RequestContext as _, Result};
 use super::loader::Relations;
@@ -239,7 +239,7 @@ async fn remove(
                     return Err(Rejection::new(Code::Invalid, &["transferTo", "userId"], message).into());
                 }
                 Some(heir) => {
-                    super::configuration::mutation::require_owner(tx, heir, &["transferTo"]).await?;
+                    require_owner(tx, heir, &["transferTo"]).await?;
                     db::configuration::transfer(tx, row.user_id, heir).await?
                 }
                 None => {

@@ -47,7 +47,9 @@ pub struct Query(
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     viewer::ViewerMutation,
+    configuration::create::CreateMutation,
     configuration::mutation::ConfigurationMutation,
+    configuration::credentials::CredentialMutation,
     configuration::grant::GrantMutation,
     configuration::bulk::BulkMutation,
     connector::mutation::ConnectorMutation,

@@ -2,7 +2,8 @@
 
 use async_graphql::{Context, Enum, ID, Object, OneofObject};
 
-use super::mutation::{PersonalConnectorConfigurationUpdatePayload, lock, read_back, require_owner, updated};
+use super::create::require_owner;
+use super::mutation::{PersonalConnectorConfigurationUpdatePayload, lock, read_back, updated};
 use crate::auth::caller::Actor;
 use crate::auth::policy::Action;
 use crate::db;

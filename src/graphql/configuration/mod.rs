@@ -1,6 +1,8 @@
 //! Personal connector configurations: the type and its queries. Mutations are in [`mutation`].
 
 pub mod bulk;
+pub mod create;
+pub mod credentials;
 pub mod filter;
 pub mod grant;
 pub mod mutation;

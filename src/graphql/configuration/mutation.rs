@@ -2,128 +2,22 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, OneofObject};
-use secrecy::SecretString;
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object};
 use serde_json::{Map, Value};
 
 use super::PersonalConnectorConfiguration;
 use crate::app::App;
-use crate::auth::caller::{Actor, Caller};
+use crate::auth::caller::Caller;
 use crate::auth::policy::Action;
 use crate::connector::configuration as rules;
-use crate::connector::credentials::Credentials;
 use crate::connector::{Connector, custom};
-use crate::db::audit_log::{Change, REDACTED};
-use crate::db::configuration::{Access, Configuration, ConfigurationChanges, NewConfiguration, Owner, WithCredential};
-use crate::db::idempotency_key::{self, Once};
+use crate::db::configuration::{Access, Configuration, ConfigurationChanges, Owner, WithCredential};
 use crate::db::{self, OrgTx};
 use crate::error::{Code, Detail, Error, Rejection, Result};
 use crate::graphql::context::{Nullable, RequestContext as _};
-use crate::graphql::idempotency::once;
-use crate::graphql::scalar::{DateTime, JsonObject};
+use crate::graphql::scalar::JsonObject;
 use crate::graphql::user_error::{answer, payload};
 use crate::id::ConfigurationId;
-
-/// Credentials for one auth method: give exactly one field. They are sealed at once and never returned or logged.
-#[derive(OneofObject)]
-pub enum CredentialsInput {
-    /// Type `api_key`.
-    ApiKey(ApiKeyCredentialsInput),
-    /// Type `oauth2`.
-    #[graphql(name = "oauth2")]
-    OAuth2(OAuth2CredentialsInput),
-    /// Type `bearer`.
-    Bearer(BearerCredentialsInput),
-    /// Type `basic`.
-    Basic(BasicCredentialsInput),
-}
-
-/// Type `api_key`.
-#[derive(InputObject)]
-pub struct ApiKeyCredentialsInput {
-    /// The key.
-    #[graphql(secret)]
-    api_key: SecretString,
-}
-
-/// Type `oauth2`, for tokens obtained elsewhere.
-#[derive(InputObject)]
-#[graphql(name = "OAuth2CredentialsInput")]
-pub struct OAuth2CredentialsInput {
-    /// For requests.
-    #[graphql(secret)]
-    access_token: SecretString,
-    /// To get the next access token.
-    #[graphql(secret)]
-    refresh_token: Option<SecretString>,
-    /// When the access token ends.
-    expires_at: Option<DateTime>,
-    /// What was granted.
-    scopes: Option<Vec<String>>,
-}
-
-/// Type `bearer`.
-#[derive(InputObject)]
-pub struct BearerCredentialsInput {
-    /// The token.
-    #[graphql(secret)]
-    token: SecretString,
-}
-
-/// Type `basic`.
-#[derive(InputObject)]
-pub struct BasicCredentialsInput {
-    /// Often an e-mail address.
-    username: String,
-    /// Or a token in its place.
-    #[graphql(secret)]
-    password: SecretString,
-}
-
-impl From<CredentialsInput> for Credentials {
-    fn from(input: CredentialsInput) -> Self {
-        match input {
-            CredentialsInput::ApiKey(ApiKeyCredentialsInput { api_key }) => Self::ApiKey { api_key },
-            CredentialsInput::OAuth2(OAuth2CredentialsInput { access_token, refresh_token, expires_at, scopes }) => {
-                let expires_at = expires_at.map(|time| time.0);
-                Self::OAuth2 { access_token, refresh_token, expires_at, scopes: scopes.unwrap_or_default() }
-            }
-            CredentialsInput::Bearer(BearerCredentialsInput { token }) => Self::Bearer { token },
-            CredentialsInput::Basic(BasicCredentialsInput { username, password }) => Self::Basic { username, password },
-        }
-    }
-}
-
-/// Owner of a configuration: give exactly one field.
-#[derive(OneofObject)]
-pub enum ConfigurationOwnerInput {
-    /// A member of the organization.
-    UserId(ID),
-    /// An API key of the organization.
-    ApiKeyId(ID),
-}
-
-/// What to create.
-#[derive(InputObject)]
-pub struct PersonalConnectorConfigurationCreateInput {
-    /// `pcon_…`
-    personal_connector_id: ID,
-    /// 1 to 120 characters, unique for one owner and connector.
-    name: String,
-    /// Follows the connector's configurationSchema.
-    configuration: JsonObject,
-    /// Sealed at once.
-    credentials: Option<CredentialsInput>,
-    /// At most 2000 characters.
-    description: Option<String>,
-    /// At most 50 keys.
-    metadata: Option<JsonObject>,
-    /// Whether it is active.
-    #[graphql(default = true)]
-    enabled: bool,
-    /// Defaults to the caller. Another owner needs role admin.
-    owner: Option<ConfigurationOwnerInput>,
-}
 
 /// Only given fields change. An explicit null clears description or metadata; other fields cannot be null.
 #[derive(InputObject)]
@@ -145,13 +39,6 @@ pub struct PersonalConnectorConfigurationUpdateInput {
 }
 
 payload!(
-    /// What creating a configuration gave.
-    PersonalConnectorConfigurationCreatePayload {
-        /// The new one; null when there are userErrors.
-        personal_connector_configuration: PersonalConnectorConfiguration
-    }
-);
-payload!(
     /// What changing a configuration gave.
     PersonalConnectorConfigurationUpdatePayload {
         /// As it is now; null when there are userErrors, and for a key that may not read.
@@ -165,14 +52,6 @@ payload!(
         deleted_id: ID
     }
 );
-payload!(
-    /// What rotating credentials gave.
-    PersonalConnectorConfigurationRotateCredentialsPayload {
-        /// As it is now; null when there are userErrors, and for a key that may not read.
-        personal_connector_configuration: PersonalConnectorConfiguration
-    }
-);
-
 /// Size and shape of `configuration`.
 pub(super) fn check_configuration(connector: &Connector, configuration: &Value, field: &[&str]) -> Vec<Rejection> {
     match rules::check_size(configuration, field) {
@@ -181,7 +60,7 @@ pub(super) fn check_configuration(connector: &Connector, configuration: &Value, 
     }
 }
 
-fn reject(rejections: Vec<Rejection>) -> Result<()> {
+pub(super) fn reject(rejections: Vec<Rejection>) -> Result<()> {
     if rejections.is_empty() { Ok(()) } else { Err(Error::Rejected(rejections)) }
 }
 
@@ -225,27 +104,22 @@ pub(super) async fn read_back(tx: &OrgTx, id: ConfigurationId) -> Result<WithCre
 }
 
 /// The connector of a stored row, held as it is. One that has left the catalogue keeps its rows and takes no changes to them.
-async fn connector_of(tx: &OrgTx, row: &Configuration) -> Result<Arc<Connector>> {
+pub(super) async fn connector_of(tx: &OrgTx, row: &Configuration) -> Result<Arc<Connector>> {
     custom::find_and_hold(tx, &row.connector_id).await?.ok_or_else(|| {
         let message = format!("{} is not in the catalogue any more.", row.connector_id);
         Rejection::new(Code::InvalidState, &["id"], message).into()
     })
 }
 
-/// The connector of a new configuration, held as it is.
-async fn connector_for_new(tx: &OrgTx, id: &str) -> Result<Arc<Connector>> {
-    let field = ["input", "personalConnectorId"];
-    let connector = custom::find_and_hold(tx, id).await?;
-    let connector = connector.ok_or_else(|| Rejection::not_found(&field, "personal connector"))?;
-    if !connector.is_enabled() {
-        let message = "The personal connector is disabled: it takes no new configurations.";
-        return Err(Rejection::new(Code::InvalidState, &field, message).into());
-    }
-    Ok(connector)
-}
-
 /// Turns the violation of a name's uniqueness into what the caller can use: who has the name.
-async fn explain_name(app: &App, caller: &Caller, error: Error, owner: Owner, connector_id: &str, name: &str) -> Error {
+pub(super) async fn explain_name(
+    app: &App,
+    caller: &Caller,
+    error: Error,
+    owner: Owner,
+    connector_id: &str,
+    name: &str,
+) -> Error {
     if !matches!(error.constraint(), Some("configurations_user_name_key" | "configurations_api_key_name_key")) {
         return error;
     }
@@ -262,119 +136,6 @@ async fn explain_name(app: &App, caller: &Caller, error: Error, owner: Owner, co
     };
     let message = "Another configuration of the same owner and connector has this name.";
     Rejection { detail, ..Rejection::new(Code::NameTaken, &["input", "name"], message) }.into()
-}
-
-async fn create(
-    app: &App,
-    caller: &Caller,
-    input: PersonalConnectorConfigurationCreateInput,
-    once: Option<Once>,
-) -> Result<PersonalConnectorConfigurationCreatePayload> {
-    let PersonalConnectorConfigurationCreateInput {
-        personal_connector_id,
-        name,
-        configuration,
-        credentials,
-        description,
-        metadata,
-        enabled,
-        owner,
-    } = input;
-    caller.require(Action::ConfigurationCreate)?;
-    let configuration = Value::from(configuration);
-    let metadata = metadata.map(Value::from);
-    let credentials = credentials.map(Credentials::from);
-    let check = |connector: &Connector| {
-        let mut rejections = Vec::new();
-        rejections.extend(rules::check_name(&name, &["input", "name"]));
-        rejections.extend(check_configuration(connector, &configuration, &["input", "configuration"]));
-        rejections
-            .extend(description.as_deref().and_then(|text| rules::check_description(text, &["input", "description"])));
-        rejections.extend(metadata.as_ref().and_then(|pairs| rules::check_metadata(pairs, &["input", "metadata"])));
-        if let Some(credentials) = &credentials {
-            rejections.extend(credentials.check(connector, &["input", "credentials"]));
-        }
-        reject(rejections)
-    };
-
-    let owner = owner.map(|owner| owner.parse(&["input", "owner"])).transpose()?.unwrap_or(caller.actor());
-    if owner != caller.actor() && !caller.sees_all() {
-        return Err(Error::Forbidden(Action::ConfigurationCreate));
-    }
-    let new = NewConfiguration {
-        owner,
-        connector_id: &personal_connector_id,
-        name: &name,
-        configuration: &configuration,
-        enabled,
-        description: description.as_deref(),
-        metadata: metadata.as_ref(),
-    };
-    let row = app
-        .db
-        .write(caller, Action::ConfigurationCreate, "", async |tx| {
-            if credentials.is_some() {
-                caller.require(Action::CredentialWrite)?;
-            }
-            if let Some(row) = idempotency_key::replay(tx, once.as_ref()).await? {
-                return Ok(row);
-            }
-            let connector = connector_for_new(tx, &personal_connector_id).await?;
-            check(&connector)?;
-            require_owner(tx, owner, &["input", "owner"]).await?;
-            let row = db::configuration::create(tx, &new).await?;
-            let info = match &credentials {
-                None => None,
-                Some(credentials) => {
-                    credentials.store(tx, &app.vault, &connector, &row).await?;
-                    tx.changed(row.id, vec![Change::new("credentials", (), REDACTED)]);
-                    db::credential::find(tx, row.id).await?
-                }
-            };
-            let row = (row, info);
-            idempotency_key::keep(tx, once.as_ref(), &row).await?;
-            Ok(row)
-        })
-        .await;
-    match row {
-        Ok(row) => Ok(PersonalConnectorConfigurationCreatePayload {
-            personal_connector_configuration: Some(row.into()),
-            user_errors: Vec::new(),
-        }),
-        Err(error) => Err(explain_name(app, caller, error, owner, &personal_connector_id, &name).await),
-    }
-}
-
-impl ConfigurationOwnerInput {
-    /// Whom it names. `field` is where it stands.
-    pub(in crate::graphql) fn parse(self, field: &[&str]) -> Result<Owner> {
-        let missing = |name: &str, object: &str| Rejection::not_found(&[field, &[name]].concat(), object);
-        Ok(match self {
-            Self::UserId(id) => Actor::User(id.parse().map_err(|_| missing("userId", "member"))?),
-            Self::ApiKeyId(id) => Actor::ApiKey(id.parse().map_err(|_| missing("apiKeyId", "API key"))?),
-        })
-    }
-}
-
-/// The owner must be in the organization. The composite key says so too; this says it in words.
-pub(in crate::graphql) async fn require_owner(tx: &OrgTx, owner: Owner, field: &[&str]) -> Result<()> {
-    if owner == tx.caller().actor() {
-        return Ok(());
-    }
-    match owner {
-        Actor::User(id) if !db::member::is_member(tx, id).await? => {
-            Err(Rejection::not_found(&[field, &["userId"]].concat(), "member").into())
-        }
-        Actor::User(_) => Ok(()),
-        Actor::ApiKey(id) => match db::api_key::find_many(tx, &[id]).await?.pop() {
-            None => Err(Rejection::not_found(&[field, &["apiKeyId"]].concat(), "API key").into()),
-            Some(key) if key.revoked_at.is_some() => {
-                let message = "The API key is revoked.";
-                Err(Rejection::new(Code::InvalidState, &[field, &["apiKeyId"]].concat(), message).into())
-            }
-            Some(_) => Ok(()),
-        },
-    }
 }
 
 /// What `input` changes of `row`.
@@ -538,15 +299,8 @@ pub(super) fn updated(caller: &Caller, row: WithCredential) -> PersonalConnector
     }
 }
 
-fn rotated(caller: &Caller, row: WithCredential) -> PersonalConnectorConfigurationRotateCredentialsPayload {
-    PersonalConnectorConfigurationRotateCredentialsPayload {
-        personal_connector_configuration: readable(caller, row),
-        user_errors: Vec::new(),
-    }
-}
-
 /// The row, for callers who may read: one who may only write learns nothing that it did not write itself.
-fn readable(caller: &Caller, row: WithCredential) -> Option<PersonalConnectorConfiguration> {
+pub(super) fn readable(caller: &Caller, row: WithCredential) -> Option<PersonalConnectorConfiguration> {
     caller.may(Action::ConfigurationRead).then(|| row.into())
 }
 
@@ -575,18 +329,6 @@ pub struct ConfigurationMutation;
 
 #[Object]
 impl ConfigurationMutation {
-    /// Creates a configuration. [role member, scope configurations_write; with credentials also credentials_write]
-    async fn personal_connector_configuration_create(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "What to create.")] input: PersonalConnectorConfigurationCreateInput,
-        #[graphql(desc = "Sent twice, it is done once; a repeat gives the first answer. Kept for 24 hours.")]
-        idempotency_key: Option<String>,
-    ) -> Nullable<PersonalConnectorConfigurationCreatePayload> {
-        let made = async { create(ctx.app(), ctx.caller(), input, once(ctx, idempotency_key)?).await };
-        answer(made.await)
-    }
-
     /// Changes what is given and nothing else. [owner, or role admin, scope configurations_write]
     async fn personal_connector_configuration_update(
         &self,
@@ -633,54 +375,5 @@ impl ConfigurationMutation {
         #[graphql(desc = "`pconf_…`")] id: ID,
     ) -> Nullable<PersonalConnectorConfigurationUpdatePayload> {
         answer(set_enabled(ctx.app(), ctx.caller(), id, false).await)
-    }
-
-    /// Replaces the credentials and sets healthStatus to unknown. [owner, or role admin, scope credentials_write]
-    async fn personal_connector_configuration_rotate_credentials(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "`pconf_…`")] id: ID,
-        #[graphql(desc = "The new credentials.")] credentials: CredentialsInput,
-        #[graphql(desc = "Sent twice, it is done once; a repeat gives the first answer. Kept for 24 hours.")]
-        idempotency_key: Option<String>,
-    ) -> Nullable<PersonalConnectorConfigurationRotateCredentialsPayload> {
-        let (app, caller) = (ctx.app(), ctx.caller());
-        let credentials = Credentials::from(credentials);
-        let once = match once(ctx, idempotency_key) {
-            Ok(once) => once,
-            Err(error) => return answer(Err(error)),
-        };
-        let rotated = app.db.write(caller, Action::CredentialWrite, &id, async |tx| {
-            if let Some(row) = idempotency_key::replay(tx, once.as_ref()).await? {
-                return Ok(rotated(caller, row));
-            }
-            let (row, _) = lock(tx, &id, None, Access::may_control).await?;
-            let connector = connector_of(tx, &row).await?;
-            reject(credentials.check(&connector, &["credentials"]))?;
-            credentials.store(tx, &app.vault, &connector, &row).await?;
-            db::configuration::touch_credential(tx, row.id).await?;
-            let row = read_back(tx, row.id).await?;
-            idempotency_key::keep(tx, once.as_ref(), &row).await?;
-            Ok(rotated(caller, row))
-        });
-        answer(rotated.await)
-    }
-
-    /// Removes the credentials and sets healthStatus to unknown. Does nothing when there are none. [owner, or role admin,
-    /// scope credentials_write]
-    async fn personal_connector_configuration_clear_credentials(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "`pconf_…`")] id: ID,
-    ) -> Nullable<PersonalConnectorConfigurationUpdatePayload> {
-        let (app, caller) = (ctx.app(), ctx.caller());
-        let cleared = app.db.write(caller, Action::CredentialWrite, &id, async |tx| {
-            let (row, _) = lock(tx, &id, None, Access::may_control).await?;
-            if db::credential::delete(tx, row.id).await? {
-                db::configuration::touch_credential(tx, row.id).await?;
-            }
-            Ok(updated(caller, read_back(tx, row.id).await?))
-        });
-        answer(cleared.await)
     }
 }

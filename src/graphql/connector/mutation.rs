@@ -13,10 +13,12 @@ use crate::auth::policy::Action;
 use crate::connector::configuration::{check_description, check_name};
 use crate::connector::{AuthMethod, AuthMethodGuide, catalog, custom, schema};
 use crate::db::connector::{Connector, ConnectorChanges, NewConnector};
+use crate::db::idempotency_key::{self, Once};
 use crate::db::{self, OrgTx};
 use crate::error::{Code, Detail, Error, Rejection, Result};
 use crate::graphql::comparator::AuthMethodType;
 use crate::graphql::context::{Nullable, RequestContext as _};
+use crate::graphql::idempotency::once;
 use crate::graphql::scalar::{JsonObject, Url};
 use crate::graphql::user_error::{answer, payload};
 use crate::id::{ConfigurationId, ConnectorId};
@@ -177,6 +179,7 @@ async fn create(
     app: &App,
     caller: &Caller,
     input: PersonalConnectorCreateInput,
+    once: Option<Once>,
 ) -> Result<PersonalConnectorCreatePayload> {
     let PersonalConnectorCreateInput {
         name,
@@ -230,6 +233,9 @@ async fn create(
     let row = app
         .db
         .write(caller, Action::ConnectorCreate, "", async |tx| {
+            if let Some(row) = idempotency_key::replay(tx, once.as_ref()).await? {
+                return Ok(row);
+            }
             let count = db::connector::count_and_hold(tx).await?;
             if count >= i64::from(custom::MAX_CONNECTORS) {
                 let message = format!("An organization defines at most {} connectors.", custom::MAX_CONNECTORS);
@@ -237,7 +243,9 @@ async fn create(
                 let detail = Detail::Limit { limit: custom::MAX_CONNECTORS, current };
                 return Err(Rejection { detail, ..Rejection::new(Code::LimitExceeded, &[], message) }.into());
             }
-            db::connector::create(tx, &new).await
+            let row = db::connector::create(tx, &new).await?;
+            idempotency_key::keep(tx, once.as_ref(), &row).await?;
+            Ok(row)
         })
         .await;
     match row {
@@ -423,8 +431,11 @@ impl ConnectorMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to define.")] input: PersonalConnectorCreateInput,
+        #[graphql(desc = "Sent twice, it is done once; a repeat gives the first answer. Kept for 24 hours.")]
+        idempotency_key: Option<String>,
     ) -> Nullable<PersonalConnectorCreatePayload> {
-        answer(create(ctx.app(), ctx.caller(), input).await)
+        let made = async { create(ctx.app(), ctx.caller(), input, once(ctx, idempotency_key)?).await };
+        answer(made.await)
     }
 
     /// Changes what is given and nothing else. A schema that existing configurations break is refused with IN_USE. [role

@@ -3,6 +3,8 @@
 //! Each setting has one name: `PATCHBAY_JWT_ISSUER` in the environment is `jwt_issuer` in the file; the environment wins.
 //! A secret may stand in a file of its own, which `..._FILE` names. All that is missing or wrong is reported at once.
 
+mod issuers;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,7 +13,8 @@ use anyhow::Context as _;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::jwt::{Issuer, Key};
+use crate::auth::issuer::Issuer;
+use crate::auth::key::{Algorithm, Key};
 use crate::db;
 use crate::graphql::document;
 use crate::vault::RootKey;
@@ -73,8 +76,8 @@ pub struct Config {
     pub connections: usize,
     /// What wraps the organizations' keys.
     pub root_key: RootKey,
-    /// Whose tokens are believed.
-    pub issuer: Issuer,
+    /// Whose tokens are believed: at least one.
+    pub issuers: Vec<Issuer>,
     /// Where to listen.
     pub address: SocketAddr,
     /// What is allowed at the API.
@@ -90,6 +93,7 @@ pub const SETTINGS: &[(&str, Kind, &str)] = &[
     ("PATCHBAY_JWT_ISSUER", Kind::Plain, "`iss` of the tokens that are believed"),
     ("PATCHBAY_JWT_AUDIENCE", Kind::Plain, "`aud` that they must name; patchbay by default"),
     ("PATCHBAY_JWT_SECRET", Kind::Secret, "HS256 secret of the issuer, at least 32 bytes"),
+    ("PATCHBAY_ISSUERS", Kind::Plain, "issuers with keys of other kinds, as JSON; better in the file, as [[issuers]]"),
     ("PATCHBAY_LISTEN", Kind::Plain, "address to listen on; 127.0.0.1 by default"),
     ("PATCHBAY_PORT", Kind::Plain, "port to listen on; 8080 by default"),
     ("PATCHBAY_DATABASE_CONNECTIONS", Kind::Plain, "the most connections to the database; 10 by default"),
@@ -347,6 +351,17 @@ impl Source {
         }
     }
 
+    /// The root key.
+    pub fn root_key(&mut self) -> Option<RootKey> {
+        match RootKey::parse(self.secret("PATCHBAY_ROOT_KEY")?.expose_secret()) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.problems.push(format!("PATCHBAY_ROOT_KEY {error}"));
+                None
+            }
+        }
+    }
+
     /// The most connections to the database.
     pub fn connections(&mut self) -> usize {
         let connections = self.parsed("PATCHBAY_DATABASE_CONNECTIONS", 10, "a number");
@@ -359,6 +374,46 @@ impl Source {
     /// Whether `DATABASE_URL` is set in any way.
     pub fn has_database(&self) -> bool {
         self.get("DATABASE_URL_FILE").is_some() || (self.environment)("DATABASE_URL").is_some()
+    }
+
+    /// Whose tokens are believed: the one that `PATCHBAY_JWT_...` describes, and those of `[[issuers]]`. At least one.
+    fn issuers(&mut self) -> Vec<Issuer> {
+        let given = match (self.environment)("PATCHBAY_ISSUERS").map(|text| serde_json::from_str(&text)) {
+            None => self.file.get("issuers").cloned(),
+            Some(Ok(list)) => Some(list),
+            Some(Err(_)) => {
+                self.problems.push("PATCHBAY_ISSUERS is not JSON, or has a null".to_owned());
+                Some(toml::Value::Array(Vec::new()))
+            }
+        };
+        let mut issuers = given.iter().flat_map(|list| issuers::read(list, &mut self.problems)).collect::<Vec<_>>();
+        let shorthand = ["PATCHBAY_JWT_ISSUER", "PATCHBAY_JWT_SECRET_FILE"].iter().any(|name| self.get(name).is_some())
+            || (self.environment)("PATCHBAY_JWT_SECRET").is_some();
+        if given.is_none() || shorthand {
+            issuers.extend(self.shorthand_issuer());
+        }
+        issuers::check_unique(&issuers, &mut self.problems);
+        if issuers.is_empty() && self.problems.is_empty() {
+            self.problems.push("there is no issuer whose tokens are believed: [[issuers]]".to_owned());
+        }
+        issuers
+    }
+
+    fn shorthand_issuer(&mut self) -> Option<Issuer> {
+        let issuer = self.get("PATCHBAY_JWT_ISSUER");
+        if issuer.is_none() {
+            let message =
+                "PATCHBAY_JWT_ISSUER is missing: `iss` of the tokens that are believed (or [[issuers]] in the file)";
+            self.problems.push(message.to_owned());
+        }
+        let audience = self.get("PATCHBAY_JWT_AUDIENCE").unwrap_or_else(|| "patchbay".to_owned());
+        let secret = self.secret("PATCHBAY_JWT_SECRET")?;
+        let key = Key::hs256(&secret, None);
+        if key.is_none() {
+            let least = Algorithm::Hs256.min_secret().unwrap_or_default();
+            self.problems.push(format!("PATCHBAY_JWT_SECRET has fewer than {least} bytes"));
+        }
+        Some(Issuer::new(issuer?, audience, vec![key?]))
     }
 
     /// All problems so far, as an error.
@@ -376,38 +431,15 @@ impl Source {
     pub fn serve(mut self, listen: Option<IpAddr>, port: Option<u16>) -> Result<Config, Problems> {
         let log = self.log(true);
         let database = self.database();
-        let root_key = self.secret("PATCHBAY_ROOT_KEY").and_then(|text| match RootKey::parse(text.expose_secret()) {
-            Ok(key) => Some(key),
-            Err(error) => {
-                self.problems.push(format!("PATCHBAY_ROOT_KEY {error}"));
-                None
-            }
-        });
-        let issuer = self.get("PATCHBAY_JWT_ISSUER");
-        if issuer.is_none() {
-            self.problems.push("PATCHBAY_JWT_ISSUER is missing: `iss` of the tokens that are believed".to_owned());
-        }
-        let audience = self.get("PATCHBAY_JWT_AUDIENCE").unwrap_or_else(|| "patchbay".to_owned());
-        let key = self.secret("PATCHBAY_JWT_SECRET").and_then(|secret| {
-            let key = Key::hs256(&secret, None);
-            if key.is_none() {
-                self.problems.push(format!("PATCHBAY_JWT_SECRET has fewer than {} bytes", Key::MIN_SECRET));
-            }
-            key
-        });
+        let root_key = self.root_key();
+        let issuers = self.issuers();
         let connections = self.connections();
         let address = self.address(listen, port);
         let api = self.api(Api::default());
-        match (database, root_key, issuer, key, self.problems.is_empty()) {
-            (Some(database), Some(root_key), Some(issuer), Some(key), true) => Ok(Config {
-                database,
-                connections,
-                root_key,
-                issuer: Issuer { issuer, audience, keys: vec![key] },
-                address,
-                api,
-                log,
-            }),
+        match (database, root_key, self.problems.is_empty()) {
+            (Some(database), Some(root_key), true) => {
+                Ok(Config { database, connections, root_key, issuers, address, api, log })
+            }
             _ => Err(Problems(self.problems)),
         }
     }

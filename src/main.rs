@@ -63,6 +63,15 @@ enum Command {
     ///
     /// Prints the token and nothing else to standard output. The person and the membership are made if they are not there.
     Token(TokenArguments),
+    /// Make, list, link and delete organizations
+    ///
+    /// In the database of DATABASE_URL, with PATCHBAY_ROOT_KEY where a key is needed; without DATABASE_URL in that of the
+    /// development service.
+    Organization(command::organization::OrganizationArguments),
+    /// End tokens before their time
+    ///
+    /// Holds at once, on every instance of the service: each request asks.
+    Revoke(command::revoke::RevokeArguments),
     /// Make and look at encryption keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -159,6 +168,14 @@ fn main() -> ExitCode {
             Command::Migrate(arguments) => run_migrate(arguments).await,
             Command::Schema => Ok(print(&graphql::print())?),
             Command::Token(arguments) => run_token(arguments).await,
+            Command::Organization(arguments) => {
+                start_log(&Log { filter: "warn".to_owned(), json: false });
+                command::organization::run(arguments).await
+            }
+            Command::Revoke(arguments) => {
+                start_log(&Log { filter: "warn".to_owned(), json: false });
+                command::revoke::run(arguments).await
+            }
             Command::Key(KeyCommand::Generate { out }) => run_key_generate(out),
             Command::Audit(command) => run_audit(command).await,
         }
@@ -226,7 +243,7 @@ async fn run_dev(arguments: DevArguments) -> Result<()> {
 
 async fn run_serve(arguments: ServeArguments) -> Result<()> {
     let source = Source::process(arguments.config.as_deref());
-    let Config { database, connections, root_key, issuer, address, api, log } =
+    let Config { database, connections, root_key, issuers, address, api, log } =
         source.serve(arguments.address.listen, arguments.address.port)?;
     start_log(&log);
     if database.is_readable_on_the_way() {
@@ -241,7 +258,10 @@ async fn run_serve(arguments: ServeArguments) -> Result<()> {
     let db = Db::new(&database, connections);
     let vault = Vault::new(root_key);
     check_database(&db, &vault, &database).await?;
-    let app = App::new(db, vault, Verifier::new(vec![issuer]), Clock::System, api);
+    let now = Clock::System.now();
+    db.system_write(async |tx| db::revocation::delete_expired(tx, now).await).await?;
+    let app = App::new(db, vault, Verifier::new(issuers), Clock::System, api);
+    app.authenticator.warm();
     tracing::info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "ready");
     serve(app, listener, stop).await
 }

@@ -52,20 +52,23 @@ pub struct Caller {
     actor: Actor,
     role: Role,
     scopes: Vec<Scope>,
-    may_switch: bool,
+    reach: Option<Vec<OrganizationId>>,
+    issuer: String,
     provenance: Arc<Provenance>,
 }
 
 impl Caller {
+    /// `reach` are the organizations that the token is good for; `None` when it is good for every membership.
     pub(super) fn user(
         organization: OrganizationId,
         user: UserId,
         role: Role,
-        may_switch: bool,
+        reach: Option<Vec<OrganizationId>>,
+        issuer: &str,
         provenance: &Arc<Provenance>,
     ) -> Self {
-        let provenance = provenance.clone();
-        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), may_switch, provenance }
+        let (issuer, provenance) = (issuer.to_owned(), provenance.clone());
+        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), reach, issuer, provenance }
     }
 
     /// `role` is the current role of the person who made the key: a key never outranks its creator.
@@ -76,8 +79,8 @@ impl Caller {
         scopes: Vec<Scope>,
         provenance: &Arc<Provenance>,
     ) -> Self {
-        let provenance = provenance.clone();
-        Self { organization, actor: Actor::ApiKey(key), role, scopes, may_switch: false, provenance }
+        let (reach, provenance) = (Some(vec![organization]), provenance.clone());
+        Self { organization, actor: Actor::ApiKey(key), role, scopes, reach, issuer: String::new(), provenance }
     }
 
     /// The organization that the request is for. It comes with the credential, never from an argument.
@@ -100,9 +103,14 @@ impl Caller {
         &self.scopes
     }
 
-    /// Whether the caller may choose among several organizations with `X-Organization-Id`.
-    pub fn may_switch(&self) -> bool {
-        self.may_switch
+    /// Whether the caller may choose `organization` with `X-Organization-Id`, as a member of it.
+    pub fn may_switch_to(&self, organization: OrganizationId) -> bool {
+        self.reach.as_ref().is_none_or(|reach| reach.contains(&organization))
+    }
+
+    /// Who issued the person's token; empty for API keys.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Where the request came from.

@@ -1,20 +1,22 @@
 //! JSON Web Tokens, read as RFC 8725 asks: the algorithm comes from the key and never from the header, every claim that
 //! decides is required and typed, and a header that asks for more than we do is refused.
 //!
-//! The crate verifies the signature and nothing else: its own checks of claims accept a token without `iss`, without
-//! `aud`, or with `nbf` in the future (all tried), so the claims are read here, from the verified bytes.
+//! The crates verify the signature and nothing else: `jsonwebtoken`'s own checks of claims accept a token without `iss`,
+//! without `aud`, or with `nbf` in the future (all tried), so the claims are read here.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::crypto;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use jsonwebtoken::{EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::issuer::{Issuer, Keys, Reach};
+use super::json;
+use super::key::{Algorithm, Key, MAX_ID, Material};
 use crate::error::{Error, Result};
 
 /// The longest token that is looked at, in bytes.
@@ -23,38 +25,8 @@ const MAX_TOKEN: usize = 8 * 1024;
 const LEEWAY: i64 = 30;
 /// The longest time between issue and expiry, in seconds.
 pub const MAX_LIFETIME: i64 = 24 * 60 * 60;
-
-/// Who may issue tokens, and what proves it.
-pub struct Issuer {
-    /// `iss`, compared exactly.
-    pub issuer: String,
-    /// `aud` must name this.
-    pub audience: String,
-    /// Any of these proves a token.
-    pub keys: Vec<Key>,
-}
-
-/// A key of an issuer, with the one algorithm it is for.
-pub struct Key {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
-}
-
-impl Key {
-    /// The shortest HS256 secret, in bytes: as many as the hash has (RFC 7518, 3.2).
-    pub const MIN_SECRET: usize = 32;
-
-    /// A shared secret for HS256. `None` when it is too short. `id` is matched with `kid`.
-    pub fn hs256(secret: &SecretString, id: Option<String>) -> Option<Self> {
-        let secret = secret.expose_secret().as_bytes();
-        (secret.len() >= Self::MIN_SECRET).then(|| Self {
-            id,
-            algorithm: Algorithm::HS256,
-            key: DecodingKey::from_secret(secret),
-        })
-    }
-}
+/// The longest subject, and the longest token id, in bytes.
+pub const MAX_NAME: usize = 255;
 
 /// What a verified token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +35,16 @@ pub struct Verified {
     pub issuer: String,
     /// Whom it is about, in the issuer's words.
     pub subject: String,
-    /// The one organization that it is for, if it is for one.
-    pub organization: Option<String>,
+    /// When it was issued, in seconds since 1970, if it says.
+    pub issued_at: Option<i64>,
+    /// Its own id, if it has one.
+    pub token_id: Option<String>,
+    /// What it says about organizations.
+    pub reach: Reach,
+    /// The person's e-mail address, if the issuer has verified it.
+    pub email: Option<String>,
+    /// What the person is called.
+    pub name: Option<String>,
 }
 
 /// Reads and writes the claims that we know. Others are ignored.
@@ -83,8 +63,11 @@ pub struct Claims {
     /// Not to be used before, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
-    /// The organization.
+    /// The token's own id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// The organization. What it means when it is read is the issuer's to say.
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
     pub org: Option<String>,
 }
 
@@ -107,6 +90,8 @@ struct StrictHeader {
 
 /// Header members that ask us to do something, or carry a key.
 const REFUSED: [&str; 9] = ["crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"];
+/// Only ID tokens have these, and they are not for us.
+const OF_ID_TOKENS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
 
 /// Verifies tokens of the configured issuers.
 pub struct Verifier(Vec<Issuer>);
@@ -117,11 +102,20 @@ impl Verifier {
         Self(issuers)
     }
 
-    /// What `token` says, if it holds at `now`.
+    /// Asks the issuers that publish their keys for them, without waiting. One that does not answer is in the log.
+    pub fn warm(&self, now: DateTime<Utc>) {
+        for issuer in &self.0 {
+            if let Keys::Published(set) = &issuer.keys {
+                set.warm(now);
+            }
+        }
+    }
+
+    /// What `token` says, if it holds at `now`. May ask the issuer for its keys, once everything else holds.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] with the reason, which is for the log only.
-    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified> {
+    pub async fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Verified> {
         let refuse = |reason| Err(Error::Unauthenticated(reason));
         if token.len() > MAX_TOKEN {
             return refuse("the token is longer than 8 KiB");
@@ -132,63 +126,96 @@ impl Verifier {
             return refuse("the token is not a JWS");
         }
 
-        let header: StrictHeader = decode(header, &REFUSED)?;
-        if !header
-            .typ
-            .as_deref()
-            .is_none_or(|typ| typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt"))
-        {
-            return refuse("the token is of another type");
+        let header: StrictHeader = typed(&decode(header, &REFUSED)?)?;
+        let Some(algorithm) = Algorithm::parse(&header.alg) else { return refuse("the algorithm is not supported") };
+        if header.kid.as_ref().is_some_and(|kid| kid.len() > MAX_ID) {
+            return refuse("the kid is too long");
         }
-        // Only ID tokens have these, and they are not for us.
-        let claims: Claims = decode(payload, &["nonce", "at_hash", "c_hash"])?;
+        let members = decode(payload, &OF_ID_TOKENS)?;
+        let claims: Claims = typed(&members)?;
         let Some(issuer) = self.0.iter().find(|issuer| issuer.issuer == claims.iss) else {
             return refuse("the issuer is not configured");
         };
-        let Some(key) = issuer.key(&header) else { return refuse("no key of the issuer fits the header") };
-        if !crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm).unwrap_or(false) {
+        if !issuer.token_type.allows(header.typ.as_deref()) {
+            return refuse("the token is of another type");
+        }
+        check(&claims, issuer, now.timestamp()).map_err(Error::Unauthenticated)?;
+        let Some(reach) = issuer.reach(&members) else { return refuse("the token names no organization rightly") };
+
+        let Some(key) = issuer.key(algorithm, header.kid.as_deref(), now).await else {
+            return refuse("no key of the issuer fits the header");
+        };
+        if !key.verifies(message.as_bytes(), signature) {
             return refuse("the signature does not verify");
         }
-
-        let names_us = match &claims.aud {
-            Audience::One(audience) => *audience == issuer.audience,
-            Audience::Many(audiences) => audiences.contains(&issuer.audience),
-        };
-        if !names_us {
-            return refuse("the token is for another audience");
-        }
-        if claims.sub.is_empty() || claims.sub.len() > 255 || claims.sub.contains(char::is_control) {
-            return refuse("the subject is empty, too long, or no text");
-        }
-        let now = now.timestamp();
-        // Saturating: the numbers are the sender's.
-        if claims.exp.saturating_add(LEEWAY) <= now {
-            return refuse("the token has expired");
-        }
-        if claims.nbf.is_some_and(|nbf| nbf.saturating_sub(LEEWAY) > now) {
-            return refuse("the token is not valid yet");
-        }
-        let issued_at = claims.iat.unwrap_or(now);
-        if issued_at.saturating_sub(LEEWAY) > now {
-            return refuse("the token is from the future");
-        }
-        if claims.exp.saturating_sub(issued_at) > MAX_LIFETIME + LEEWAY {
-            return refuse("the token lives longer than 24 hours");
-        }
-        Ok(Verified { issuer: claims.iss, subject: claims.sub, organization: claims.org })
+        let name = members.get("name").and_then(Value::as_str);
+        let name = name.filter(|name| (1..=120).contains(&name.chars().count()) && !name.contains(char::is_control));
+        Ok(Verified {
+            email: issuer.email(&members),
+            name: name.map(str::to_owned),
+            issuer: claims.iss,
+            subject: claims.sub,
+            issued_at: claims.iat,
+            token_id: claims.jti,
+            reach,
+        })
     }
 }
 
-impl Issuer {
-    /// The key that the header names; without a name, the only one of its algorithm.
-    fn key(&self, header: &StrictHeader) -> Option<&Key> {
-        let mut fitting = self.keys.iter().filter(|key| {
-            header.alg.parse::<Algorithm>().is_ok_and(|algorithm| algorithm == key.algorithm)
-                && (header.kid.is_none() || key.id.is_none() || key.id == header.kid)
-        });
-        match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Some(key),
-            _ => None,
+/// Whether the claims hold, whoever signed them.
+fn check(claims: &Claims, issuer: &Issuer, now: i64) -> Result<(), &'static str> {
+    let names_us = match &claims.aud {
+        Audience::One(audience) => *audience == issuer.audience,
+        Audience::Many(audiences) => audiences.contains(&issuer.audience),
+    };
+    if !names_us {
+        return Err("the token is for another audience");
+    }
+    if !is_name(&claims.sub) {
+        return Err("the subject is empty, too long, or no text");
+    }
+    if claims.jti.as_deref().is_some_and(|id| !is_name(id)) {
+        return Err("the token's id is empty, too long, or no text");
+    }
+    // Saturating: the numbers are the sender's.
+    if claims.exp.saturating_add(LEEWAY) <= now {
+        return Err("the token has expired");
+    }
+    if claims.nbf.is_some_and(|nbf| nbf.saturating_sub(LEEWAY) > now) {
+        return Err("the token is not valid yet");
+    }
+    let issued_at = claims.iat.unwrap_or(now);
+    if issued_at.saturating_sub(LEEWAY) > now {
+        return Err("the token is from the future");
+    }
+    if claims.exp.saturating_sub(issued_at) > MAX_LIFETIME + LEEWAY {
+        return Err("the token lives longer than 24 hours");
+    }
+    Ok(())
+}
+
+/// Whether `text` may be a subject or a token's id.
+pub fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len()) && !text.contains(char::is_control)
+}
+
+impl Key {
+    /// Whether `signature`, in base64url, is this key's over `message`.
+    fn verifies(&self, message: &[u8], signature: &str) -> bool {
+        match &self.material {
+            Material::Secret(key) => {
+                let algorithm = match self.algorithm {
+                    Algorithm::Hs256 => jsonwebtoken::Algorithm::HS256,
+                    Algorithm::Hs384 => jsonwebtoken::Algorithm::HS384,
+                    Algorithm::Hs512 => jsonwebtoken::Algorithm::HS512,
+                    _ => return false,
+                };
+                crypto::verify(signature, message, key, algorithm).unwrap_or(false)
+            }
+            // The key was parsed for its one algorithm.
+            Material::Public(key) => BASE64URL_NOPAD
+                .decode(signature.as_bytes())
+                .is_ok_and(|signature| key.verify_sig(message, &signature).is_ok()),
         }
     }
 }
@@ -199,7 +226,7 @@ impl Issuer {
 /// When the claims cannot be written as JSON, which they always can.
 pub fn sign(claims: &Claims, secret: &SecretString) -> Result<String> {
     let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(Error::internal)
+    jsonwebtoken::encode(&Header::new(jsonwebtoken::Algorithm::HS256), claims, &key).map_err(Error::internal)
 }
 
 impl Claims {
@@ -218,6 +245,7 @@ impl Claims {
             exp: expires_at.timestamp(),
             iat: Some(issued_at.timestamp()),
             nbf: None,
+            jti: None,
             org: None,
         }
     }
@@ -230,73 +258,18 @@ impl Claims {
     }
 }
 
-fn decode<T: DeserializeOwned>(part: &str, refused: &[&str]) -> Result<T> {
+/// The object in one part of a token.
+fn decode(part: &str, refused: &[&str]) -> Result<Map<String, Value>> {
     let bytes =
         BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| Error::Unauthenticated("the token is not base64url"))?;
-    let mut unchecked = serde_json::Deserializer::from_slice(&bytes);
-    let members = (|| {
-        let members = Unique.deserialize(&mut unchecked)?;
-        unchecked.end()?;
-        Ok::<_, serde_json::Error>(members)
-    })()
-    .map_err(|_| Error::Unauthenticated("the token is not JSON, or has a member twice"))?;
-    if refused.iter().any(|name| members.contains(*name)) {
+    let members = json::object(&bytes)
+        .ok_or(Error::Unauthenticated("the token is not of JSON objects, or has a member twice"))?;
+    if refused.iter().any(|name| members.contains_key(*name)) {
         return Err(Error::Unauthenticated("the token has a member that is refused"));
     }
-    // A list would be read as the members in their order.
-    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(Error::Unauthenticated("the token is not of objects"));
-    }
-    serde_json::from_slice(&bytes).map_err(|_| Error::Unauthenticated("a claim is missing or of the wrong type"))
+    Ok(members)
 }
 
-/// Reads any JSON, refuses a member that an object has twice (readers disagree on which one counts), and gives the names
-/// of the outermost members.
-struct Unique;
-
-impl<'de> DeserializeSeed<'de> for Unique {
-    type Value = HashSet<String>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Unique {
-    type Value = HashSet<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(HashSet::new())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(HashSet::new())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(HashSet::new())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(HashSet::new())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(HashSet::new())
-    }
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(HashSet::new())
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        while items.next_element_seed(Unique)?.is_some() {}
-        Ok(HashSet::new())
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut names = HashSet::new();
-        while let Some(name) = members.next_key::<String>()? {
-            members.next_value_seed(Unique)?;
-            if !names.insert(name) {
-                return Err(A::Error::custom("a member stands twice"));
-            }
-        }
-        Ok(names)
-    }
+fn typed<'a, T: Deserialize<'a>>(members: &'a Map<String, Value>) -> Result<T> {
+    T::deserialize(members).map_err(|_| Error::Unauthenticated("a claim is missing or of the wrong type"))
 }

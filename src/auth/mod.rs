@@ -4,7 +4,12 @@
 
 pub mod api_key;
 pub mod caller;
+pub mod issuer;
+mod json;
+pub mod jwks;
 pub mod jwt;
+pub mod key;
+mod person;
 pub mod policy;
 
 use std::net::IpAddr;
@@ -82,35 +87,15 @@ impl Authenticator {
         }
     }
 
-    /// A person, by token. The role is the database's, never the token's.
+    /// A person, by token.
     async fn token(&self, token: &str, wanted: Option<OrganizationId>, provenance: &Arc<Provenance>) -> Result<Caller> {
-        let verified = self.verifier.verify(token, self.clock.now())?;
-        let memberships = self
-            .db
-            .system_read(async |tx| db::member::list_of_identity(tx, &verified.issuer, &verified.subject).await)
-            .await?;
-        let pinned = match verified.organization.as_deref().map(str::parse::<OrganizationId>) {
-            None => None,
-            Some(Ok(id)) => Some(id),
-            Some(Err(_)) => return Err(Error::Unauthenticated("the token's organization is no organization id")),
-        };
-        let chosen = match (pinned, wanted) {
-            (Some(pinned), Some(wanted)) if pinned != wanted => {
-                return Err(Error::Unauthenticated("the token is for another organization"));
-            }
-            (pinned, wanted) => pinned.or(wanted),
-        };
-        let membership = match chosen {
-            Some(id) => memberships.iter().find(|membership| membership.organization_id == id),
-            None if memberships.len() > 1 => {
-                return Err(Error::Unauthenticated(
-                    "the person has several organizations and X-Organization-Id names none",
-                ));
-            }
-            None => memberships.first(),
-        };
-        let membership = membership.ok_or(Error::Unauthenticated("the person is no member of the organization"))?;
-        Ok(Caller::user(membership.organization_id, membership.user_id, membership.role, pinned.is_none(), provenance))
+        let verified = self.verifier.verify(token, self.clock.now()).await?;
+        person::find(&self.db, &verified, wanted, provenance).await
+    }
+
+    /// Asks the issuers that publish their keys for them, so that the first request need not wait.
+    pub fn warm(&self) {
+        self.verifier.warm(self.clock.now());
     }
 
     /// A script, by key.
@@ -172,11 +157,10 @@ impl Authenticator {
     /// # Errors
     /// What the database says.
     pub async fn organizations(&self, caller: &Caller) -> Result<Vec<Organization>> {
-        let organization = caller.organization();
         match caller.actor() {
             Actor::User(user) => {
                 let mut all = self.db.system_read(async |tx| db::organization::list_of_user(tx, user).await).await?;
-                all.retain(|found| caller.may_switch() || found.id == organization);
+                all.retain(|found| caller.may_switch_to(found.id));
                 Ok(all)
             }
             Actor::ApiKey(_) => Ok(self

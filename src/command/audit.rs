@@ -1,22 +1,20 @@
 //! `patchbay audit`: proves, exports and prunes the audit log.
 
-use std::io::Write as _;
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, bail, ensure};
-use chrono::{DateTime, Days, Utc};
-use clap::{Args, Subcommand};
+use chrono::Days;
+use clap::Subcommand;
 use data_encoding::HEXLOWER;
 use patchbay::clock::Clock;
-use patchbay::config::Source;
 use patchbay::db::audit_log::{self, Chain, Entry};
 use patchbay::db::organization::Organization;
 use patchbay::db::{self, Db};
-use patchbay::dev::postgres::Cluster;
 use patchbay::id::{AuditEntryId, OrganizationId};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+
+use super::Place;
+use crate::print;
 
 /// How many rows are read, or deleted, at a time.
 const BATCH: i64 = 1000;
@@ -39,9 +37,6 @@ pub enum AuditCommand {
         /// An end that an earlier run printed, SEQUENCE:HASH; needs --organization
         #[arg(long, value_name = "ANCHOR", requires = "organization", value_parser = parse_anchor)]
         anchor: Option<Anchor>,
-        /// One JSON object for each organization
-        #[arg(long)]
-        json: bool,
     },
     /// Print an organization's audit log as JSON lines, oldest first, hashes included
     Export {
@@ -70,28 +65,6 @@ pub enum AuditCommand {
     },
 }
 
-#[derive(Args)]
-pub struct Place {
-    /// Settings file, in TOML [default: PATCHBAY_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Data directory of a running `patchbay dev`, where DATABASE_URL is not set
-    #[arg(long, value_name = "DIR", default_value = ".patchbay")]
-    data_dir: PathBuf,
-}
-
-impl Place {
-    fn database(&self) -> Result<Db> {
-        let mut source = Source::process(self.config.as_deref());
-        let settings = if source.has_database() { source.database() } else { Cluster::running(&self.data_dir) };
-        source.finish()?;
-        let settings = settings.with_context(|| {
-            format!("DATABASE_URL is not set, and no `patchbay dev` runs on {}", self.data_dir.display())
-        })?;
-        Ok(Db::new(&settings, 2))
-    }
-}
-
 /// Where a chain ended once.
 #[derive(Clone, Debug)]
 pub struct Anchor {
@@ -107,27 +80,29 @@ fn parse_anchor(text: &str) -> Result<Anchor, String> {
 }
 
 pub async fn run(command: AuditCommand) -> Result<()> {
-    match command {
-        AuditCommand::Verify { place, organization, anchor, json } => {
-            verify(&place.database()?, organization.as_deref(), anchor.as_ref(), json).await
+    let (AuditCommand::Verify { place, .. } | AuditCommand::Export { place, .. } | AuditCommand::Prune { place, .. }) =
+        &command;
+    let open = place.open(false).await?;
+    let done = match &command {
+        AuditCommand::Verify { place, organization, anchor } => {
+            verify(&open.db, organization.as_deref(), anchor.as_ref(), place.json).await
         }
-        AuditCommand::Export { place, organization, after } => export(&place.database()?, &organization, after).await,
+        AuditCommand::Export { organization, after, .. } => export(&open.db, organization, *after).await,
         AuditCommand::Prune { place, keep_days, organization } => {
-            ensure!(keep_days >= MIN_KEEP, "--keep-days is at least {MIN_KEEP}");
-            let cutoff = Clock::System.now() - Days::new(keep_days);
-            prune(&place.database()?, organization.as_deref(), cutoff).await
+            prune(&open.db, organization.as_deref(), *keep_days, place.json).await
         }
-    }
+    };
+    open.close();
+    done
 }
 
 async fn organizations(db: &Db, wanted: Option<&str>) -> Result<Vec<Organization>> {
-    let Some(name) = wanted else { return Ok(db.system_read(async |tx| db::organization::list(tx).await).await?) };
+    let Some(name) = wanted else {
+        let all = db.system_read(async |tx| db::organization::list(tx).await).await?;
+        return Ok(all.into_iter().map(|(organization, _)| organization).collect());
+    };
     let found = db.system_read(async |tx| db::organization::find_by_name(tx, name).await).await?;
     Ok(vec![found.with_context(|| format!("there is no organization {name}"))?])
-}
-
-fn print(line: &str) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{line}").context("the output was closed")
 }
 
 async fn verify(db: &Db, wanted: Option<&str>, anchor: Option<&Anchor>, as_json: bool) -> Result<()> {
@@ -238,7 +213,9 @@ fn line(row: &Entry) -> Result<String> {
     Ok(serde_json::to_string(&line)?)
 }
 
-async fn prune(db: &Db, wanted: Option<&str>, cutoff: DateTime<Utc>) -> Result<()> {
+async fn prune(db: &Db, wanted: Option<&str>, keep_days: u64, as_json: bool) -> Result<()> {
+    ensure!(keep_days >= MIN_KEEP, "--keep-days is at least {MIN_KEEP}");
+    let cutoff = Clock::System.now() - Days::new(keep_days);
     for organization in organizations(db, wanted).await? {
         let id = organization.id;
         let mut pruned = 0;
@@ -249,7 +226,11 @@ async fn prune(db: &Db, wanted: Option<&str>, cutoff: DateTime<Utc>) -> Result<(
                 done => pruned += done,
             }
         }
-        print(&format!("{} ({id}): {pruned} entries of before {cutoff} are deleted", organization.slug))?;
+        if as_json {
+            print(&json!({"organizationId": id, "slug": organization.slug, "pruned": pruned}).to_string())?;
+        } else {
+            print(&format!("{} ({id}): {pruned} entries of before {cutoff} are deleted", organization.slug))?;
+        }
     }
     Ok(())
 }

@@ -1,3 +1,81 @@
-//! What the operator does at the command line, one file for each noun.
+//! Commands of the operator that speak to the database, one file for each noun.
 
 pub mod audit;
+pub mod organization;
+pub mod revoke;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use patchbay::config::Source;
+use patchbay::db::{self, Db};
+use patchbay::dev::Borrowed;
+use patchbay::vault::{RootKey, Vault};
+
+/// Which database, and how to answer.
+#[derive(Args)]
+pub struct Place {
+    /// Data directory of a development service, where DATABASE_URL is not set
+    #[arg(long, value_name = "DIR", default_value = ".patchbay")]
+    data_dir: PathBuf,
+    /// Settings file, in TOML [default: PATCHBAY_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Answer in JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A database, for as long as a command takes.
+pub struct Open {
+    pub db: Db,
+    root_key: Option<RootKey>,
+    borrowed: Option<Borrowed>,
+}
+
+impl Place {
+    /// The database of DATABASE_URL; else the one of the development service. With `needs_key` the root key as well.
+    pub async fn open(&self, needs_key: bool) -> Result<Open> {
+        let open = self.find(needs_key)?;
+        match open.db.system_read(async |tx| db::migration::pending(tx).await).await {
+            Ok(pending) if pending.is_empty() => Ok(open),
+            found => {
+                open.close();
+                let pending = found?;
+                anyhow::bail!("the database lacks migrations {}: run `patchbay migrate`", pending.join(", "))
+            }
+        }
+    }
+
+    fn find(&self, needs_key: bool) -> Result<Open> {
+        let mut source = Source::process(self.config.as_deref());
+        if source.has_database() {
+            let database = source.database();
+            let root_key = if needs_key { source.root_key() } else { None };
+            source.finish()?;
+            let database = database.context("DATABASE_URL is missing")?;
+            return Ok(Open { db: Db::new(&database, 1), root_key, borrowed: None });
+        }
+        let mut borrowed = Borrowed::take(&self.data_dir)?;
+        source.finish()?;
+        let root_key = borrowed.root_key.take();
+        Ok(Open { db: Db::new(&borrowed.database, 1), root_key, borrowed: Some(borrowed) })
+    }
+}
+
+impl Open {
+    /// The vault, for a command that asked for the key.
+    pub fn vault(&mut self) -> Result<Vault> {
+        Ok(Vault::new(self.root_key.take().context("PATCHBAY_ROOT_KEY is missing")?))
+    }
+
+    /// Closes it, whatever came of it.
+    pub fn close(self) {
+        let Self { db, borrowed, .. } = self;
+        drop(db);
+        if let Some(borrowed) = borrowed {
+            borrowed.give_back();
+        }
+    }
+}

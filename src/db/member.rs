@@ -180,16 +180,38 @@ pub struct Membership {
     pub role: Role,
 }
 
-/// Every membership of the person whom `issuer` calls `subject`.
-pub async fn list_of_identity(tx: &SystemTx, issuer: &str, subject: &str) -> Result<Vec<Membership>> {
-    Ok(identities::table
-        .inner_join(members::table.on(members::user_id.eq(identities::user_id)))
+/// Whom an issuer means, as authentication needs it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Who.
+    pub user_id: UserId,
+    /// Tokens that were issued before this are refused.
+    pub tokens_valid_from: Option<DateTime<Utc>>,
+    /// Oldest first.
+    pub memberships: Vec<Membership>,
+}
+
+type KnownRow = (UserId, Option<DateTime<Utc>>, Option<OrganizationId>, Option<Role>);
+
+/// The person whom `issuer` calls `subject`, with every membership.
+pub async fn find_identity(tx: &SystemTx, issuer: &str, subject: &str) -> Result<Option<Known>> {
+    let rows: Vec<KnownRow> = identities::table
+        .inner_join(users::table)
+        .left_join(members::table.on(members::user_id.eq(identities::user_id)))
         .filter(identities::issuer.eq(issuer))
         .filter(identities::subject.eq(subject))
         .order(members::joined_at.asc())
-        .select((members::organization_id, members::user_id, members::role))
+        .select((users::id, users::tokens_valid_from, members::organization_id.nullable(), members::role.nullable()))
         .load(&mut tx.conn())
-        .await?)
+        .await?;
+    let [(user_id, tokens_valid_from, ..), ..] = rows[..] else { return Ok(None) };
+    let memberships = rows
+        .into_iter()
+        .filter_map(|(_, _, organization_id, role)| {
+            Some(Membership { organization_id: organization_id?, user_id, role: role? })
+        })
+        .collect();
+    Ok(Some(Known { user_id, tokens_valid_from, memberships }))
 }
 
 /// The first owner of an organization.
@@ -229,4 +251,92 @@ pub async fn put(tx: &SystemTx, organization: OrganizationId, user: UserId, role
         .select(members::role)
         .first(&mut tx.conn())
         .await?)
+}
+
+/// Gives `user` the role that an issuer says, as far as the organization keeps an owner. `None` for one who has it already
+/// or is new leaves the role, or gives `default`.
+pub async fn put_as_issuer_says(
+    tx: &SystemTx,
+    organization: OrganizationId,
+    user: UserId,
+    role: Option<Role>,
+    default: Role,
+) -> Result<Role> {
+    let of_organization = || members::table.filter(members::organization_id.eq(organization));
+    // Locked, in one order: two owners cannot be demoted at the same time.
+    let owners: Vec<UserId> = of_organization()
+        .filter(members::role.eq(Role::Owner))
+        .order(members::id.asc())
+        .select(members::user_id)
+        .for_update()
+        .load(&mut tx.conn())
+        .await?;
+    let current: Option<Role> = of_organization()
+        .filter(members::user_id.eq(user))
+        .select(members::role)
+        .first(&mut tx.conn())
+        .await
+        .optional()?;
+    match (current, role) {
+        (Some(current), None) => Ok(current),
+        (Some(Role::Owner), Some(wanted)) if wanted != Role::Owner && owners == [user] => {
+            tracing::warn!(%organization, %user, role = wanted.as_str(), "the last owner stays owner, whatever role is given");
+            Ok(Role::Owner)
+        }
+        (_, role) => put(tx, organization, user, Some(role.unwrap_or(default))).await,
+    }
+}
+
+/// Takes up what was offered to `email`, in any case of letters: the memberships of people who were added by that address
+/// and have never come. They go to the person whom `issuer` calls `subject`, who is one of them if not known yet. A person
+/// who has an identity is never touched.
+pub async fn accept_pending(tx: &SystemTx, issuer: &str, subject: &str, email: &str) -> Result<bool> {
+    let locked: Vec<UserId> = users::table
+        .filter(users::email.is_not_null().and(lower(users::email.assume_not_null()).eq(lower(email.to_owned()))))
+        .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
+        .order((users::created_at.asc(), users::id.asc()))
+        .select(users::id)
+        .for_update()
+        .load(&mut tx.conn())
+        .await?;
+    if locked.is_empty() {
+        return Ok(false);
+    }
+    // Asked again: while this waited for the lock, somebody else of that address may have come and gone with it.
+    let pending: Vec<UserId> = users::table
+        .filter(users::id.eq_any(locked))
+        .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
+        .order((users::created_at.asc(), users::id.asc()))
+        .select(users::id)
+        .load(&mut tx.conn())
+        .await?;
+    let Some((first, rest)) = pending.split_first() else { return Ok(false) };
+    super::user::lock_identity(tx, issuer, subject).await?;
+    let known = super::user::find_by_identity(tx, issuer, subject).await?;
+    let (user, moved) = if let Some(user) = known {
+        (user.id, pending.as_slice())
+    } else {
+        super::user::add_identity(tx, issuer, subject, *first).await?;
+        (*first, rest)
+    };
+    for from in moved {
+        let already: Vec<OrganizationId> = members::table
+            .filter(members::user_id.eq(user))
+            .select(members::organization_id)
+            .load(&mut tx.conn())
+            .await?;
+        diesel::update(
+            members::table.filter(members::user_id.eq(from)).filter(members::organization_id.ne_all(already)),
+        )
+        .set((members::user_id.eq(user), members::updated_at.eq(diesel::dsl::now)))
+        .execute(&mut tx.conn())
+        .await?;
+        let left = members::table.filter(members::user_id.eq(from));
+        let is_member: bool = diesel::select(diesel::dsl::exists(left)).get_result(&mut tx.conn()).await?;
+        // Who was added twice to one organization keeps the first membership; the other stays, and nobody can use it.
+        if !is_member {
+            diesel::delete(users::table.filter(users::id.eq(from))).execute(&mut tx.conn()).await?;
+        }
+    }
+    Ok(true)
 }

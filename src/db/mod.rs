@@ -22,7 +22,7 @@
 //!
 //! ```compile_fail,E0624
 //! use patchbay::{auth::{caller::Caller, policy::Role}, id::*};
-//! fn forge() -> Caller { Caller::user(OrganizationId::generate(), UserId::generate(), Role::Owner, false, "") }
+//! fn forge() -> Caller { Caller::user(OrganizationId::generate(), UserId::generate(), Role::Owner, None, "", "") }
 //! ```
 //!
 //! One file for each noun. Functions take the transaction first; those that take a [`SystemTx`] answer what must be known
@@ -40,8 +40,10 @@ pub mod idempotency_key;
 pub mod member;
 pub mod migration;
 pub mod organization;
+pub mod organization_claim;
 pub mod organization_key;
 pub mod page;
+pub mod revocation;
 mod schema;
 mod scope;
 mod text_enum;

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use super::audit_log::Change;
-use super::schema::{members, organizations};
+use super::schema::{audit_log, members, organization_tombstones, organizations};
 use super::scope::{OrgTable, OrgTx, SystemTx};
 use crate::error::Result;
 use crate::id::{OrganizationId, UserId};
@@ -78,15 +78,6 @@ pub async fn list_of_user(tx: &SystemTx, user: UserId) -> Result<Vec<Organizatio
         .await?)
 }
 
-/// All organizations, by slug.
-pub async fn list(tx: &SystemTx) -> Result<Vec<Organization>> {
-    Ok(organizations::table
-        .order(organizations::slug.asc())
-        .select(Organization::as_select())
-        .load(&mut tx.conn())
-        .await?)
-}
-
 /// The organization of that id or slug.
 pub async fn find_by_name(tx: &SystemTx, id_or_slug: &str) -> Result<Option<Organization>> {
     let mut query = organizations::table.select(Organization::as_select()).into_boxed();
@@ -104,4 +95,64 @@ pub async fn create(tx: &SystemTx, id: OrganizationId, name: &str, slug: &str) -
         .returning(Organization::as_returning())
         .get_result(&mut tx.conn())
         .await?)
+}
+
+/// Every organization, by slug, with the number of its members.
+pub async fn list(tx: &SystemTx) -> Result<Vec<(Organization, i64)>> {
+    let mut all: Vec<(Organization, i64)> = organizations::table
+        .left_join(members::table)
+        .group_by(organizations::all_columns)
+        .select((Organization::as_select(), diesel::dsl::count(members::id.nullable())))
+        .load(&mut tx.conn())
+        .await?;
+    all.sort_by(|(one, _), (other, _)| one.slug.cmp(&other.slug));
+    Ok(all)
+}
+
+/// What is left of an organization that was deleted.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = organization_tombstones, check_for_backend(diesel::pg::Pg))]
+pub struct Tombstone {
+    /// `org_...`
+    pub id: OrganizationId,
+    /// Its name.
+    pub name: String,
+    /// Its slug, which is free again.
+    pub slug: String,
+    /// When it was deleted.
+    pub deleted_at: DateTime<Utc>,
+    /// How many entries its audit log had.
+    pub audit_entries: i64,
+}
+
+/// Deletes an organization and everything in it, keys first of all: what they sealed cannot be opened again, except from a
+/// backup. Leaves a tombstone.
+pub async fn delete(tx: &SystemTx, organization: &Organization) -> Result<Tombstone> {
+    let id = organization.id;
+    // There may be much of it.
+    tx.conn().batch_execute("SET LOCAL statement_timeout = '15min'").await?;
+    // Nobody adds to the log any more: every entry refers to the row.
+    organizations::table
+        .filter(organizations::id.eq(id))
+        .select(organizations::id)
+        .for_update()
+        .first::<OrganizationId>(&mut tx.conn())
+        .await?;
+    let audit_entries: i64 = audit_log::table
+        .filter(audit_log::organization_id.eq(id))
+        .select(diesel::dsl::count(audit_log::id))
+        .first(&mut tx.conn())
+        .await?;
+    let tombstone = diesel::insert_into(organization_tombstones::table)
+        .values((
+            organization_tombstones::id.eq(id),
+            organization_tombstones::name.eq(&organization.name),
+            organization_tombstones::slug.eq(&organization.slug),
+            organization_tombstones::audit_entries.eq(audit_entries),
+        ))
+        .returning(Tombstone::as_returning())
+        .get_result(&mut tx.conn())
+        .await?;
+    diesel::delete(organizations::table.filter(organizations::id.eq(id))).execute(&mut tx.conn()).await?;
+    Ok(tombstone)
 }

@@ -160,6 +160,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    organization_claims (issuer, value) {
+        issuer -> Text,
+        value -> Text,
+        organization_id -> Uuid,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     organization_keys (organization_id, version) {
         organization_id -> Uuid,
         version -> Int4,
@@ -168,6 +177,16 @@ diesel::table! {
         state -> Text,
         created_at -> Timestamptz,
         rewrapped_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    organization_tombstones (id) {
+        id -> Uuid,
+        name -> Text,
+        slug -> Text,
+        deleted_at -> Timestamptz,
+        audit_entries -> Int8,
     }
 }
 
@@ -183,11 +202,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    revoked_tokens (issuer, token_id, user_id) {
+        issuer -> Text,
+        token_id -> Text,
+        user_id -> Uuid,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     users (id) {
         id -> Uuid,
         name -> Nullable<Text>,
         email -> Nullable<Text>,
         created_at -> Timestamptz,
+        tokens_valid_from -> Nullable<Timestamptz>,
     }
 }
 
@@ -202,6 +231,7 @@ diesel::joinable!(idempotency_keys -> organizations (organization_id));
 diesel::joinable!(identities -> users (user_id));
 diesel::joinable!(members -> organizations (organization_id));
 diesel::joinable!(members -> users (user_id));
+diesel::joinable!(organization_claims -> organizations (organization_id));
 diesel::joinable!(organization_keys -> organizations (organization_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -215,7 +245,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     idempotency_keys,
     identities,
     members,
+    organization_claims,
     organization_keys,
+    organization_tombstones,
     organizations,
+    revoked_tokens,
     users,
 );

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use super::filter::{Predicate, lower};
 use super::schema::{identities, users};
 use super::scope::{OrgTx, SystemTx};
 use crate::error::Result;
@@ -71,9 +72,75 @@ pub async fn create(
         .values((users::id.eq(id), users::name.eq(name), users::email.eq(email)))
         .execute(&mut tx.conn())
         .await?;
+    add_identity(tx, issuer, subject, id).await?;
+    Ok(id)
+}
+
+/// `issuer` means `user` by `subject`.
+pub async fn add_identity(tx: &SystemTx, issuer: &str, subject: &str, user: UserId) -> Result<()> {
     diesel::insert_into(identities::table)
-        .values((identities::issuer.eq(issuer), identities::subject.eq(subject), identities::user_id.eq(id)))
+        .values((identities::issuer.eq(issuer), identities::subject.eq(subject), identities::user_id.eq(user)))
+        .execute(&mut tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Until the transaction ends, nobody else finds out whom `issuer` means by `subject` in order to add them.
+pub async fn lock_identity(tx: &SystemTx, issuer: &str, subject: &str) -> Result<()> {
+    diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .bind::<diesel::sql_types::Text, _>(format!("{issuer} {subject}"))
+        .execute(&mut tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// The person whom `issuer` calls `subject`, added if need be.
+pub async fn find_or_create(
+    tx: &SystemTx,
+    issuer: &str,
+    subject: &str,
+    name: Option<&str>,
+    email: Option<&str>,
+) -> Result<UserId> {
+    lock_identity(tx, issuer, subject).await?;
+    match find_by_identity(tx, issuer, subject).await? {
+        Some(user) => Ok(user.id),
+        None => create(tx, issuer, subject, name, email).await,
+    }
+}
+
+/// The people with that e-mail address, in any case of letters.
+pub async fn list_by_email(tx: &SystemTx, email: &str) -> Result<Vec<User>> {
+    Ok(users::table
+        .filter(has_email(email))
+        .order(users::id.asc())
+        .select(User::as_select())
+        .load(&mut tx.conn())
+        .await?)
+}
+
+/// Somebody who was added by that address and has never come, added if need be.
+pub async fn find_or_create_pending(tx: &SystemTx, email: &str) -> Result<UserId> {
+    let pending = users::table
+        .filter(has_email(email))
+        .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
+        .order(users::id.asc())
+        .select(users::id)
+        .first(&mut tx.conn())
+        .await
+        .optional()?;
+    if let Some(id) = pending {
+        return Ok(id);
+    }
+    let id = UserId::generate();
+    diesel::insert_into(users::table)
+        .values((users::id.eq(id), users::email.eq(email)))
         .execute(&mut tx.conn())
         .await?;
     Ok(id)
+}
+
+/// As the index has it.
+fn has_email(email: &str) -> Predicate<users::table> {
+    Box::new(users::email.is_not_null().and(lower(users::email.assume_not_null()).eq(lower(email.to_owned()))))
 }

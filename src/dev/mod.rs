@@ -26,7 +26,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use self::postgres::Cluster;
 use crate::app::App;
-use crate::auth::jwt::{Issuer, Key, Verifier};
+use crate::auth::issuer::Issuer;
+use crate::auth::jwt::Verifier;
+use crate::auth::key::Key;
 use crate::clock::Clock;
 use crate::config::{Api, Source, read_secret};
 use crate::db::migration::{self, Direction};
@@ -121,7 +123,7 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
 
 fn issuer(secret: &SecretString) -> Result<Issuer> {
     let key = Key::hs256(secret, None).context("jwt.key is too short; remove it and it is made anew")?;
-    Ok(Issuer { issuer: ISSUER.to_owned(), audience: AUDIENCE.to_owned(), keys: vec![key] })
+    Ok(Issuer::new(ISSUER, AUDIENCE, vec![key]))
 }
 
 /// A development service, ready to serve.
@@ -181,6 +183,45 @@ pub async fn prepare(data_dir: &Path, address: SocketAddr, mut source: Source) -
     app.api.demo_token = Some(demo_token);
     let welcome = env.welcome(&data_dir, &app, cluster.is_some());
     Ok(Dev { app, listener, welcome, cluster, _lock: lock })
+}
+
+/// The database of a development service, for a command beside it.
+pub struct Borrowed {
+    /// How to reach it, as the owner of the tables.
+    pub database: db::Settings,
+    /// What wraps the organizations' keys.
+    pub root_key: Option<RootKey>,
+    cluster: Option<(Cluster, Lock)>,
+}
+
+impl Borrowed {
+    /// Finds the database in `data_dir`; starts it when no service runs.
+    ///
+    /// # Errors
+    /// When there is no development service in the directory, or its database does not start.
+    pub fn take(data_dir: &Path) -> Result<Self> {
+        if !data_dir.join("root.key").exists() {
+            bail!(
+                "there is no DATABASE_URL, and no development service in {}: run `patchbay dev` first",
+                data_dir.display()
+            );
+        }
+        let data_dir = DataDir::open(data_dir)?;
+        let root_key = Some(data_dir.root_key()?);
+        if let Some(database) = Cluster::running(&data_dir.path) {
+            return Ok(Self { database, root_key, cluster: None });
+        }
+        let lock = data_dir.lock()?;
+        let cluster = Cluster::start(&data_dir.path, &[])?;
+        Ok(Self { database: cluster.owner(), root_key, cluster: Some((cluster, lock)) })
+    }
+
+    /// Stops what was started for it.
+    pub fn give_back(self) {
+        if let Some((cluster, _lock)) = self.cluster {
+            cluster.stop();
+        }
+    }
 }
 
 async fn check_root_key(db: &Db, vault: &Vault, data_dir: &DataDir) -> Result<()> {

@@ -46,6 +46,7 @@ pub struct Query(
 /// Everything that may be changed. Object first, then verb, so that mutations of one object stand together.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
+    viewer::ViewerMutation,
     configuration::mutation::ConfigurationMutation,
     configuration::grant::GrantMutation,
     configuration::bulk::BulkMutation,

@@ -2,6 +2,7 @@
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Object};
+use chrono::TimeDelta;
 
 use super::api_key::{ApiKey, ApiKeyScope};
 use super::configuration::filter::{ConfigurationFilterInput, PersonalConnectorConfigurationOrder};
@@ -10,7 +11,14 @@ use super::connection::PageArguments;
 use super::context::{Nullable, RequestContext as _, Result};
 use super::loader::Relations;
 use super::organization::{self, Organization, OrganizationRole, User};
-use crate::auth::caller::Actor;
+use super::scalar::DateTime;
+use super::user_error::{answer, payload};
+use crate::app::App;
+use crate::auth::caller::{Actor, Caller};
+use crate::auth::jwt::{MAX_LIFETIME, is_name};
+use crate::auth::policy::Action;
+use crate::db::revocation;
+use crate::error::{Code, Error, Rejection};
 
 /// Who is calling.
 pub struct Viewer;
@@ -91,5 +99,53 @@ impl ViewerQuery {
     /// Who is calling: the first query to try.
     async fn viewer(&self) -> Viewer {
         Viewer
+    }
+}
+
+payload!(
+    /// What ending one's own tokens gave.
+    ViewerTokensRevokePayload {
+        /// Tokens that were issued before this are refused from now on. Null when only one token was ended.
+        revoked_before: DateTime
+    }
+);
+
+async fn revoke(
+    app: &App,
+    caller: &Caller,
+    token_id: Option<String>,
+) -> crate::error::Result<ViewerTokensRevokePayload> {
+    let action = Action::ViewerTokensRevoke;
+    caller.require(action)?;
+    let Actor::User(user) = caller.actor() else { return Err(Error::Forbidden(action)) };
+    let now = app.clock.now();
+    let Some(token_id) = token_id else {
+        app.db.write(caller, action, "", async |tx| revocation::revoke_own_tokens(tx, user, now).await).await?;
+        return Ok(ViewerTokensRevokePayload { revoked_before: Some(DateTime(now)), user_errors: Vec::new() });
+    };
+    if !is_name(&token_id) {
+        return Err(Rejection::new(Code::Invalid, &["tokenId"], "A token's id has 1 to 255 characters.").into());
+    }
+    // No token that holds now lives longer, and an hour for clocks that differ.
+    let expires_at = now + TimeDelta::seconds(MAX_LIFETIME) + TimeDelta::hours(1);
+    let revoke = async |tx: &_| revocation::revoke_own_token(tx, user, caller.issuer(), &token_id, expires_at).await;
+    app.db.write(caller, action, "", revoke).await?;
+    Ok(ViewerTokensRevokePayload { revoked_before: None, user_errors: Vec::new() })
+}
+
+/// Mutations of the caller.
+#[derive(Default)]
+pub struct ViewerMutation;
+
+#[Object]
+impl ViewerMutation {
+    /// Ends the caller's own tokens, those of every organization, at once: all that were issued before now, the one that
+    /// this request came with included; or only one. People only.
+    async fn viewer_tokens_revoke(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `jti` of one token of the same issuer; all by default.")] token_id: Option<String>,
+    ) -> Nullable<ViewerTokensRevokePayload> {
+        answer(revoke(ctx.app(), ctx.caller(), token_id).await)
     }
 }

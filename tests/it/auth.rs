@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{AUDIENCE, Answer, Client, ISSUER, JWT_SECRET, Organization, TestApp, subject};
 
-const WHO: &str = "{ viewer { role organization { id } } }";
+pub const WHO: &str = "{ viewer { role organization { id } } }";
 
 /// A token of exactly this header and payload, with a signature that is right for HS256 and the tests' secret.
 fn forge(header: &str, payload: &str) -> String {
@@ -21,7 +21,7 @@ fn forge(header: &str, payload: &str) -> String {
     format!("{message}.{signature}")
 }
 
-fn assert_refused(answer: &Answer, what: &str) {
+pub fn assert_refused(answer: &Answer, what: &str) {
     assert_eq!(answer.status, 401, "{what}: {}", answer.text);
     assert_eq!(
         answer.body["errors"],
@@ -32,7 +32,7 @@ fn assert_refused(answer: &Answer, what: &str) {
     assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
 }
 
-async fn with_token(app: &TestApp, token: &str) -> Answer {
+pub async fn with_token(app: &TestApp, token: &str) -> Answer {
     app.anonymous().with("authorization", &format!("Bearer {token}")).gql(WHO, json!({})).await
 }
 

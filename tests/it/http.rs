@@ -181,17 +181,25 @@ async fn a_service_without_its_tables_or_with_another_key_is_not_ready() {
     assert_eq!((answer.status.as_u16(), &answer.body["migrations"]), (503, &json!("pending")));
 }
 
-/// Whether a program of Node's is here. Where it is not, its tests prove nothing and say so.
-pub fn node_is_here() -> bool {
-    let found = Command::new("npm").arg("--version").output().is_ok_and(|output| output.status.success());
+/// Whether a program is here. Where it is not, its tests prove nothing and say so; in CI they fail.
+pub fn is_here(program: &str, arguments: &[&str]) -> bool {
+    let found = Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success());
     if !found {
-        eprintln!("SKIPPED: there is no npm on this machine");
+        #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting of the service")]
+        let ci = std::env::var("CI").is_ok_and(|value| !value.is_empty());
+        assert!(!ci, "there is no {program} on this machine");
+        eprintln!("SKIPPED: there is no {program} on this machine");
     }
     found
 }
 
-/// Runs a script of `tests/node`, with its packages, and gives what it printed.
-pub fn run_node(script: &str, environment: &[(&str, &str)]) -> (bool, String) {
+/// Whether a program of Node's is here.
+pub fn node_is_here() -> bool {
+    is_here("npm", &["--version"])
+}
+
+/// The folder with the packages of `tests/node`, and `script` beside them.
+pub fn node_packages(script: &str) -> std::path::PathBuf {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node");
     // The packages are kept beside the build products; two tests do not install them at once.
     let packages = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
@@ -213,6 +221,12 @@ pub fn run_node(script: &str, environment: &[(&str, &str)]) -> (bool, String) {
     }
     std::fs::copy(folder.join(script), packages.join(script)).unwrap();
     drop(lock);
+    packages
+}
+
+/// Runs a script of `tests/node`, with its packages, and gives what it printed.
+pub fn run_node(script: &str, environment: &[(&str, &str)]) -> (bool, String) {
+    let packages = node_packages(script);
     let output = Command::new("node").arg(packages.join(script)).envs(environment.iter().copied()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)

@@ -12,7 +12,7 @@ use crate::harness::process::{Service, gql, patchbay, run};
 use crate::harness::{AUDIENCE, Database, ISSUER, JWT_SECRET, ROOT_KEY, TestApp, fresh_database, subject};
 
 /// `DATABASE_URL` of a test's database.
-fn url(database: &Database, user: &str) -> String {
+pub fn url(database: &Database, user: &str) -> String {
     let described = database.owner.describe();
     let host = described.rsplit_once(" at ").unwrap().1;
     format!("host='{host}' user={user} dbname={}", database.name)
@@ -29,7 +29,7 @@ fn serve(database: &Database) -> Command {
 }
 
 /// The address that a service in production says in its log.
-fn address(log: &std::path::Path) -> Option<String> {
+pub fn address(log: &std::path::Path) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
     let line = text.lines().find(|line| line.contains("\"ready\""))?;
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -185,7 +185,7 @@ fn keys_and_schema_are_printed_for_scripts() {
 
     let schema = run(&mut patchbay(&["schema"]));
     assert_eq!(schema.out.trim(), patchbay::graphql::print().trim());
-    for command in ["dev", "serve", "migrate", "schema", "token", "key"] {
+    for command in ["dev", "serve", "migrate", "schema", "token", "key", "organization", "revoke"] {
         let help = run(&mut patchbay(&[command, "--help"]));
         assert!(help.code == Some(0) && help.out.len() > 100, "{command}: {}", help.out);
     }

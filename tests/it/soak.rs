@@ -58,7 +58,7 @@ async fn assert_whole(app: &TestApp, database: &Database) {
     .await;
     assert_eq!(odd, Vec::<String>::new());
     let organizations = app.app.db.system_read(async |tx| patchbay::db::organization::list(tx).await).await.unwrap();
-    for organization in organizations {
+    for (organization, _) in organizations {
         let id = organization.id;
         let (head, rows) = app
             .app

@@ -2,6 +2,7 @@
 
 mod client;
 mod database;
+pub mod issuer;
 pub mod process;
 
 use std::collections::HashMap;
@@ -10,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use chrono::{DateTime, TimeDelta, Utc};
 use patchbay::app::App;
-use patchbay::auth::jwt::{Claims, Issuer, Key, Verifier, sign};
+use patchbay::auth::issuer::Issuer;
+use patchbay::auth::jwt::{Claims, Verifier, sign};
+use patchbay::auth::key::Key;
 use patchbay::auth::policy::{Role, Scope};
 use patchbay::clock::Clock;
 use patchbay::config::Api;
@@ -58,12 +61,17 @@ impl TestApp {
     }
 
     pub fn with_login(login: &Settings, owner: &Settings, api: Api) -> Self {
+        Self::with_issuers(login, owner, api, Vec::new())
+    }
+
+    /// With more issuers than the tests' own.
+    pub fn with_issuers(login: &Settings, owner: &Settings, api: Api, mut issuers: Vec<Issuer>) -> Self {
         let clock = Clock::fixed(now());
         let key = Key::hs256(&SecretString::from(JWT_SECRET), None).unwrap();
-        let issuer = Issuer { issuer: ISSUER.to_owned(), audience: AUDIENCE.to_owned(), keys: vec![key] };
+        issuers.push(Issuer::new(ISSUER, AUDIENCE, vec![key]));
         let vault = Vault::new(RootKey::parse(ROOT_KEY).unwrap());
         let db = Db::new(login, 4);
-        let app = Arc::new(App::new(db, vault, Verifier::new(vec![issuer]), clock.clone(), api));
+        let app = Arc::new(App::new(db, vault, Verifier::new(issuers), clock.clone(), api));
         let router = http::router(app.clone(), graphql::schema(app.clone()));
         Self { app, router, clock, owner: owner.clone() }
     }

@@ -133,11 +133,13 @@ async fn organizations_are_made_linked_and_deleted() {
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
     let ann = app.anonymous().with("authorization", &format!("Bearer {token}"));
     ann.create(crate::harness::github("one")).await;
+    let connector = crate::custom_connector::define(&ann, crate::custom_connector::crm("CRM")).await["id"].clone();
+    ann.create(crate::custom_connector::configuration(&connector, "two")).await;
 
     // Deleted with everything in it; the other one is as it was.
     let before = answer(&database, &["organization", "list"])[1].clone();
     let gone = answer(&database, &["organization", "delete", "acme", "--yes"]);
-    assert_eq!((&gone["id"], &gone["auditEntries"]), (&made["id"], &json!(1)));
+    assert_eq!((&gone["id"], &gone["auditEntries"]), (&made["id"], &json!(3)));
     for table in [
         "members",
         "organization_keys",
@@ -156,7 +158,7 @@ async fn organizations_are_made_linked_and_deleted() {
     assert_eq!(
         lines(&database, "SELECT format('%s %s %s', name, slug, audit_entries) AS line FROM organization_tombstones")
             .await,
-        ["Acme acme 1"]
+        ["Acme acme 3"]
     );
     assert_eq!(answer(&database, &["organization", "list"]), json!([before]));
     assert_eq!(ann.gql("{ viewer { role } }", json!({})).await.status, 401);

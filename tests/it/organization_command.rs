@@ -140,6 +140,8 @@ async fn organizations_are_made_linked_and_deleted() {
     let made_key = ann.gql(document, json!({})).await;
     let key = app.anonymous().with("x-api-key", made_key.data("/apiKeyCreate/secret").as_str().unwrap());
     key.create(input).await;
+    let connector = crate::custom_connector::define(&ann, crate::custom_connector::crm("CRM")).await["id"].clone();
+    ann.create(crate::custom_connector::configuration(&connector, "two")).await;
     let uuid = id.parse::<patchbay::id::OrganizationId>().unwrap().uuid();
     let count = format!("SELECT count(*)::text AS line FROM audit_log WHERE organization_id = '{uuid}'");
     let entries = lines(&database, &count).await.remove(0);

@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::auth::issuer::Issuer;
 use crate::auth::key::{Algorithm, Key};
 use crate::db;
+use crate::graphql::document;
 use crate::vault::RootKey;
 
 /// What the operator allows at the API.
@@ -31,6 +32,12 @@ pub struct Api {
     pub trusted_proxies: Vec<IpNet>,
     /// The largest request body.
     pub max_request_bytes: usize,
+    /// Points in the budget of each caller; 0 for no limit.
+    pub rate_limit: u32,
+    /// Points that come back each second.
+    pub rate_restore: u32,
+    /// How often an address may fail to authenticate in a burst; 0 for no limit.
+    pub failure_limit: u32,
     /// What GraphiQL is given to begin with. In `patchbay dev` only.
     pub demo_token: Option<SecretString>,
 }
@@ -44,6 +51,9 @@ impl Default for Api {
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             max_request_bytes: 1024 * 1024,
+            rate_limit: 100_000,
+            rate_restore: 5000,
+            failure_limit: 300,
             demo_token: None,
         }
     }
@@ -93,6 +103,17 @@ pub const SETTINGS: &[(&str, Kind, &str)] = &[
         "PATCHBAY_ALLOWED_ORIGINS",
         Kind::Plain,
         "origins of web pages that may call, separated by commas; none by default",
+    ),
+    (
+        "PATCHBAY_RATE_LIMIT",
+        Kind::Plain,
+        "points of cost that a caller may use in a burst, in each instance; 100000 by default, 0 for no limit",
+    ),
+    ("PATCHBAY_RATE_RESTORE", Kind::Plain, "points that come back each second; 5000 by default"),
+    (
+        "PATCHBAY_FAILURE_LIMIT",
+        Kind::Plain,
+        "how often an address may fail to authenticate in a burst, one more each second; 300 by default, 0 for no limit",
     ),
     (
         "PATCHBAY_TRUSTED_PROXIES",
@@ -279,7 +300,36 @@ impl Source {
                 )),
             }
         }
-        Api { introspection, graphiql, allowed_origins, trusted_proxies, ..default }
+        let rate_limit = self.points("PATCHBAY_RATE_LIMIT", default.rate_limit);
+        let most = document::MAX_COMPLEXITY;
+        if (1..most).contains(&usize::try_from(rate_limit).unwrap_or(usize::MAX)) {
+            self.problems
+                .push(format!("PATCHBAY_RATE_LIMIT is less than {most}, which one request may cost; 0 is no limit"));
+        }
+        let rate_restore = self.points("PATCHBAY_RATE_RESTORE", default.rate_restore);
+        if rate_restore == 0 {
+            self.problems.push("PATCHBAY_RATE_RESTORE is 0: nothing would ever come back".to_owned());
+        }
+        let failure_limit = self.points("PATCHBAY_FAILURE_LIMIT", default.failure_limit);
+        Api {
+            introspection,
+            graphiql,
+            allowed_origins,
+            trusted_proxies,
+            rate_limit,
+            rate_restore,
+            failure_limit,
+            ..default
+        }
+    }
+
+    /// A number that GraphQL can tell.
+    fn points(&mut self, name: &str, default: u32) -> u32 {
+        let points = self.parsed(name, default, "a whole number");
+        if i32::try_from(points).is_err() {
+            self.problems.push(format!("{name} is more than {}", i32::MAX));
+        }
+        points
     }
 
     /// Where to listen, unless the command line says.

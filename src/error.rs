@@ -59,7 +59,7 @@ pub enum Code {
     AuthMethodUnsupported,
     /// No such object, or not visible: the same answer.
     NotFound,
-    /// The name is taken by another configuration of the same owner and connector.
+    /// The name is taken: by another configuration of the same owner and connector, or by another connector.
     NameTaken,
     /// The object has changed since it was read.
     VersionConflict,

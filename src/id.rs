@@ -165,6 +165,11 @@ id_type!(
     "pconf"
 );
 id_type!(
+    /// A connector that an organization has defined for itself.
+    ConnectorId,
+    "pcon"
+);
+id_type!(
     /// Access to a configuration, given to somebody who does not own it.
     GrantId,
     "grant"

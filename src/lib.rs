@@ -22,3 +22,4 @@ pub mod vault;
 pub mod clock;
 pub mod error;
 pub mod id;
+pub mod limit;

@@ -2,28 +2,34 @@
 //!
 //! Each schema names what we know and lets further members pass: providers have more settings than we use.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 
-use super::{AuthMethod, AuthMethodGuide, Connector, ConnectorType, Transport};
+use super::schema::Weight;
+use super::{AuthMethod, AuthMethodGuide, Checker, Compiled, Connector, ConnectorType, Transport};
 use crate::vault::Kind;
 
 /// All of them, in the order they are shown.
-pub fn all() -> &'static [Connector] {
-    static CATALOG: LazyLock<[Connector; 5]> = LazyLock::new(|| [github(), clickup(), jira(), teams(), custom_mcp()]);
+pub fn all() -> &'static [Arc<Connector>] {
+    static CATALOG: LazyLock<[Arc<Connector>; 5]> =
+        LazyLock::new(|| [github(), clickup(), jira(), teams(), custom_mcp()].map(Arc::new));
     &*CATALOG
 }
 
 /// The connector of that id.
-pub fn find(id: &str) -> Option<&'static Connector> {
-    all().iter().find(|connector| connector.id == id)
+pub fn find(id: &str) -> Option<Arc<Connector>> {
+    all().iter().find(|connector| connector.id == id).cloned()
 }
 
 const API_KEY: AuthMethod = AuthMethod::Credential(Kind::ApiKey);
 const OAUTH2: AuthMethod = AuthMethod::Credential(Kind::OAuth2);
 const BEARER: AuthMethod = AuthMethod::Credential(Kind::Bearer);
 const BASIC: AuthMethod = AuthMethod::Credential(Kind::Basic);
+
+fn guide(method: AuthMethod, label: &'static str, instructions: &'static str) -> AuthMethodGuide {
+    AuthMethodGuide { method, label: label.into(), instructions: Some(instructions.into()) }
+}
 
 #[expect(clippy::needless_pass_by_value, reason = "it is given as a literal")]
 fn schema(title: &str, required: &[&str], properties: Value) -> Value {
@@ -37,10 +43,11 @@ fn schema(title: &str, required: &[&str], properties: Value) -> Value {
 }
 
 /// Validators are compiled when first used. The schemas are ours: one that does not compile is found by a test.
-fn validator(schema: &Value) -> LazyLock<jsonschema::Validator, Box<dyn FnOnce() -> jsonschema::Validator + Send>> {
+fn checker(schema: &Value) -> Checker {
     let schema = schema.clone();
     LazyLock::new(Box::new(move || {
-        jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema of the catalogue compiles")
+        let validator = jsonschema::options().should_validate_formats(true).build(&schema);
+        Some(Compiled { validator: validator.expect("a schema of the catalogue compiles"), weight: Weight::default() })
     }))
 }
 
@@ -62,38 +69,41 @@ fn github() -> Connector {
         }),
     );
     Connector {
-        id: "pcon_github",
-        connector_id: "github",
+        id: "pcon_github".into(),
+        connector_id: "github".into(),
         connector_type: ConnectorType::Official,
         transport: Transport::Native,
-        name: "GitHub",
-        description: "Repositories, issues and pull requests.",
-        category: "development",
-        version: "1.0.0",
-        documentation_url: Some("https://docs.github.com/rest"),
+        name: "GitHub".into(),
+        description: Some("Repositories, issues and pull requests.".into()),
+        category: "development".into(),
+        version: Some("1.0.0"),
+        icon_url: None,
+        documentation_url: Some("https://docs.github.com/rest".into()),
+        server_url: None,
         auth_methods: vec![
-            AuthMethodGuide {
-                method: BEARER,
-                label: "Personal access token",
-                instructions: "GitHub → Settings → Developer settings → Personal access tokens → Fine-grained tokens. Choose the \
+            guide(
+                BEARER,
+                "Personal access token",
+                "GitHub → Settings → Developer settings → Personal access tokens → Fine-grained tokens. Choose the \
                                repository and grant *Contents: read* and *Metadata: read*. The token begins with `github_pat_` or `ghp_`.",
-            },
-            AuthMethodGuide {
-                method: OAUTH2,
-                label: "OAuth token",
-                instructions: "An access token of a GitHub App or OAuth App, with scope `repo` for private repositories.",
-            },
-            AuthMethodGuide {
-                method: API_KEY,
-                label: "Personal access token, as an API key",
-                instructions: "The same token as above, for scripts that call every key an API key.",
-            },
+            ),
+            guide(
+                OAUTH2,
+                "OAuth token",
+                "An access token of a GitHub App or OAuth App, with scope `repo` for private repositories.",
+            ),
+            guide(
+                API_KEY,
+                "Personal access token, as an API key",
+                "The same token as above, for scripts that call every key an API key.",
+            ),
         ],
-        example_configuration: json!({
+        example_configuration: Some(json!({
             "repository": "acme/backend", "branch": "main", "paths": ["src/", "docs/"], "fileTypes": [".py", ".md"],
-        }),
+        })),
         address_member: None,
-        validator: validator(&configuration_schema),
+        definition: None,
+        checker: checker(&configuration_schema),
         configuration_schema,
     }
 }
@@ -114,32 +124,35 @@ fn clickup() -> Connector {
         }),
     );
     Connector {
-        id: "pcon_clickup",
-        connector_id: "clickup",
+        id: "pcon_clickup".into(),
+        connector_id: "clickup".into(),
         connector_type: ConnectorType::Builtin,
         transport: Transport::Native,
-        name: "ClickUp",
-        description: "Tasks and lists.",
-        category: "productivity",
-        version: "1.0.0",
-        documentation_url: Some("https://developer.clickup.com"),
+        name: "ClickUp".into(),
+        description: Some("Tasks and lists.".into()),
+        category: "productivity".into(),
+        version: Some("1.0.0"),
+        icon_url: None,
+        documentation_url: Some("https://developer.clickup.com".into()),
+        server_url: None,
         auth_methods: vec![
-            AuthMethodGuide {
-                method: API_KEY,
-                label: "Personal API token",
-                instructions: "ClickUp → avatar → Settings → Apps → API Token → Generate. The token begins with `pk_` and does not expire.",
-            },
-            AuthMethodGuide {
-                method: OAUTH2,
-                label: "OAuth token",
-                instructions: "An access token of a ClickUp OAuth app; the person chooses the workspaces it is for.",
-            },
+            guide(
+                API_KEY,
+                "Personal API token",
+                "ClickUp → avatar → Settings → Apps → API Token → Generate. The token begins with `pk_` and does not expire.",
+            ),
+            guide(
+                OAUTH2,
+                "OAuth token",
+                "An access token of a ClickUp OAuth app; the person chooses the workspaces it is for.",
+            ),
         ],
-        example_configuration: json!({
+        example_configuration: Some(json!({
             "workspaceId": "12345", "listId": "67890", "defaultPriority": 3, "defaultStatus": "To Do",
-        }),
+        })),
         address_member: None,
-        validator: validator(&configuration_schema),
+        definition: None,
+        checker: checker(&configuration_schema),
         configuration_schema,
     }
 }
@@ -161,38 +174,41 @@ fn jira() -> Connector {
         }),
     );
     Connector {
-        id: "pcon_jira",
-        connector_id: "jira",
+        id: "pcon_jira".into(),
+        connector_id: "jira".into(),
         connector_type: ConnectorType::Builtin,
         transport: Transport::Native,
-        name: "Jira",
-        description: "Issues and projects of Jira Cloud.",
-        category: "productivity",
-        version: "1.0.0",
-        documentation_url: Some("https://developer.atlassian.com/cloud/jira/platform/rest/v3/"),
+        name: "Jira".into(),
+        description: Some("Issues and projects of Jira Cloud.".into()),
+        category: "productivity".into(),
+        version: Some("1.0.0"),
+        icon_url: None,
+        documentation_url: Some("https://developer.atlassian.com/cloud/jira/platform/rest/v3/".into()),
+        server_url: None,
         auth_methods: vec![
-            AuthMethodGuide {
-                method: OAUTH2,
-                label: "OAuth token",
-                instructions: "An access token of an Atlassian OAuth 2.0 (3LO) app with scopes `read:jira-work` and `read:jira-user`.",
-            },
-            AuthMethodGuide {
-                method: BASIC,
-                label: "E-mail address and API token",
-                instructions: "Atlassian account → Security → Create API token. User name: your e-mail address; password: the token. \
+            guide(
+                OAUTH2,
+                "OAuth token",
+                "An access token of an Atlassian OAuth 2.0 (3LO) app with scopes `read:jira-work` and `read:jira-user`.",
+            ),
+            guide(
+                BASIC,
+                "E-mail address and API token",
+                "Atlassian account → Security → Create API token. User name: your e-mail address; password: the token. \
                                Set `siteUrl` too. Tokens end within a year.",
-            },
-            AuthMethodGuide {
-                method: BEARER,
-                label: "Service account key",
-                instructions: "Atlassian administration → Directory → Service accounts → Create credentials.",
-            },
+            ),
+            guide(
+                BEARER,
+                "Service account key",
+                "Atlassian administration → Directory → Service accounts → Create credentials.",
+            ),
         ],
-        example_configuration: json!({
+        example_configuration: Some(json!({
             "projectKey": "PROJ", "issueType": "Task", "defaultAssignee": "user@example.com",
-        }),
+        })),
         address_member: Some("siteUrl"),
-        validator: validator(&configuration_schema),
+        definition: None,
+        checker: checker(&configuration_schema),
         configuration_schema,
     }
 }
@@ -202,31 +218,34 @@ fn teams() -> Connector {
     let configuration_schema =
         schema("Microsoft Teams", &["teamId", "channelId"], json!({"teamId": id("Team"), "channelId": id("Channel")}));
     Connector {
-        id: "pcon_teams",
-        connector_id: "teams",
+        id: "pcon_teams".into(),
+        connector_id: "teams".into(),
         connector_type: ConnectorType::Builtin,
         transport: Transport::Native,
-        name: "Microsoft Teams",
-        description: "Teams, channels and their messages.",
-        category: "communication",
-        version: "1.0.0",
-        documentation_url: Some("https://learn.microsoft.com/graph/teams-concept-overview"),
+        name: "Microsoft Teams".into(),
+        description: Some("Teams, channels and their messages.".into()),
+        category: "communication".into(),
+        version: Some("1.0.0"),
+        icon_url: None,
+        documentation_url: Some("https://learn.microsoft.com/graph/teams-concept-overview".into()),
+        server_url: None,
         auth_methods: vec![
-            AuthMethodGuide {
-                method: OAUTH2,
-                label: "OAuth token",
-                instructions: "An access token for Microsoft Graph with `Team.ReadBasic.All`, `Channel.ReadBasic.All` and, to be \
+            guide(
+                OAUTH2,
+                "OAuth token",
+                "An access token for Microsoft Graph with `Team.ReadBasic.All`, `Channel.ReadBasic.All` and, to be \
                                renewed, `offline_access`. Work or school accounts only.",
-            },
-            AuthMethodGuide {
-                method: BEARER,
-                label: "Pasted access token",
-                instructions: "For a quick try: an access token from Graph Explorer. It lives for about an hour.",
-            },
+            ),
+            guide(
+                BEARER,
+                "Pasted access token",
+                "For a quick try: an access token from Graph Explorer. It lives for about an hour.",
+            ),
         ],
-        example_configuration: json!({"teamId": "team-abc123", "channelId": "channel-xyz789"}),
+        example_configuration: Some(json!({"teamId": "team-abc123", "channelId": "channel-xyz789"})),
         address_member: None,
-        validator: validator(&configuration_schema),
+        definition: None,
+        checker: checker(&configuration_schema),
         configuration_schema,
     }
 }
@@ -244,37 +263,34 @@ fn custom_mcp() -> Connector {
         }),
     );
     Connector {
-        id: "pcon_custom_mcp",
-        connector_id: "custom_mcp",
+        id: "pcon_custom_mcp".into(),
+        connector_id: "custom_mcp".into(),
         connector_type: ConnectorType::Custom,
         transport: Transport::McpHttp,
-        name: "Custom MCP server",
-        description: "Any server that speaks the Model Context Protocol over streamable HTTP.",
-        category: "custom",
-        version: "1.0.0",
-        documentation_url: Some("https://modelcontextprotocol.io"),
+        name: "Custom MCP server".into(),
+        description: Some("Any server that speaks the Model Context Protocol over streamable HTTP.".into()),
+        category: "custom".into(),
+        version: Some("1.0.0"),
+        icon_url: None,
+        documentation_url: Some("https://modelcontextprotocol.io".into()),
+        server_url: None,
         auth_methods: vec![
-            AuthMethodGuide {
-                method: BEARER,
-                label: "Bearer token",
-                instructions: "Sent as `Authorization: Bearer ...`, to the endpoint's origin and nowhere else.",
-            },
-            AuthMethodGuide { method: API_KEY, label: "API key", instructions: "The key that your server asks for." },
-            AuthMethodGuide {
-                method: OAUTH2,
-                label: "OAuth token",
-                instructions: "An access token that your server accepts.",
-            },
-            AuthMethodGuide {
-                method: BASIC,
-                label: "User name and password",
-                instructions: "HTTP basic authentication.",
-            },
-            AuthMethodGuide { method: AuthMethod::None, label: "None", instructions: "For a server that is open." },
+            guide(
+                BEARER,
+                "Bearer token",
+                "Sent as `Authorization: Bearer ...`, to the endpoint's origin and nowhere else.",
+            ),
+            guide(API_KEY, "API key", "The key that your server asks for."),
+            guide(OAUTH2, "OAuth token", "An access token that your server accepts."),
+            guide(BASIC, "User name and password", "HTTP basic authentication."),
+            guide(AuthMethod::None, "None", "For a server that is open."),
         ],
-        example_configuration: json!({"endpoint": "https://my-server.com/api", "customSettings": {"region": "eu"}}),
+        example_configuration: Some(
+            json!({"endpoint": "https://my-server.com/api", "customSettings": {"region": "eu"}}),
+        ),
         address_member: Some("endpoint"),
-        validator: validator(&configuration_schema),
+        definition: None,
+        checker: checker(&configuration_schema),
         configuration_schema,
     }
 }
@@ -286,8 +302,9 @@ mod tests {
     #[test]
     fn every_schema_compiles_and_accepts_its_own_example() {
         for connector in all() {
-            assert_eq!(connector.check(&connector.example_configuration, &[]), [], "{}", connector.id);
-            assert!(find(connector.id).is_some_and(|found| std::ptr::eq(found, connector)));
+            let example = connector.example_configuration.as_ref().unwrap();
+            assert_eq!(connector.check(example, &[]), [], "{}", connector.id);
+            assert!(find(&connector.id).is_some_and(|found| Arc::ptr_eq(&found, connector)));
             for guide in &connector.auth_methods {
                 assert!(jsonschema::meta::is_valid(&guide.method.credentials_schema()));
             }

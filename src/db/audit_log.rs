@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The service may add rows and read them; it may not change or delete one (table privileges). Whoever owns the tables
-//! can: [`verify`] finds an edited, missing or moved row. Somebody who rewrites everything from some row on, heads
+//! can: [`Chain`] finds an edited, missing or moved row. Somebody who rewrites everything from some row on, heads
 //! included, is found by a head that was noted elsewhere before: `patchbay audit verify --anchor`.
 
 use chrono::{DateTime, Utc};

@@ -25,7 +25,7 @@ use super::schema::{configurations, credentials, grants};
 use super::scope::{OrgTable, OrgTx};
 use crate::auth::caller::{Actor, Caller};
 use crate::error::Result;
-use crate::id::{ApiKeyId, ConfigurationId, OrganizationId, UserId};
+use crate::id::{ApiKeyId, ConfigurationId, ConnectorId, OrganizationId, UserId};
 use crate::vault::Kind;
 
 /// Result of the latest connection test.
@@ -553,6 +553,7 @@ pub async fn create(tx: &OrgTx, new: &NewConfiguration<'_>) -> Result<Configurat
             configurations::owner_user_id.eq(user),
             configurations::owner_api_key_id.eq(api_key),
             configurations::connector_id.eq(connector_id),
+            configurations::custom_connector_id.eq(connector_id.parse::<ConnectorId>().ok()),
             configurations::name.eq(name),
             configurations::configuration.eq(configuration),
             configurations::enabled.eq(enabled),

@@ -32,6 +32,7 @@ pub mod api_key;
 pub mod audit_log;
 pub mod configuration;
 mod connect;
+pub mod connector;
 pub mod credential;
 pub mod filter;
 pub mod grant;

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// Where a row stands in a list: by the value it is ordered by, and by its id among equals.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     /// The value of the column that orders the list.
     pub key: Key,
@@ -14,7 +14,7 @@ pub struct Cursor {
 }
 
 /// The value of an ordering column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// Microseconds, as Postgres has them.
     Time(DateTime<Utc>),

@@ -71,6 +71,29 @@ diesel::table! {
         version -> Int4,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        custom_connector_id -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    connectors (organization_id, id) {
+        organization_id -> Uuid,
+        id -> Uuid,
+        name -> Text,
+        description -> Nullable<Text>,
+        category -> Text,
+        icon_url -> Nullable<Text>,
+        documentation_url -> Nullable<Text>,
+        server_url -> Text,
+        auth_methods -> Jsonb,
+        configuration_schema -> Jsonb,
+        example_configuration -> Nullable<Jsonb>,
+        enabled -> Bool,
+        deprecation_reason -> Nullable<Text>,
+        created_by_user_id -> Nullable<Uuid>,
+        version -> Int4,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
     }
 }
 
@@ -202,6 +225,8 @@ diesel::joinable!(api_keys -> users (created_by_user_id));
 diesel::joinable!(audit_heads -> organizations (organization_id));
 diesel::joinable!(audit_log -> organizations (organization_id));
 diesel::joinable!(configurations -> organizations (organization_id));
+diesel::joinable!(connectors -> organizations (organization_id));
+diesel::joinable!(connectors -> users (created_by_user_id));
 diesel::joinable!(credentials -> organizations (organization_id));
 diesel::joinable!(grants -> organizations (organization_id));
 diesel::joinable!(idempotency_keys -> organizations (organization_id));
@@ -216,6 +241,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_heads,
     audit_log,
     configurations,
+    connectors,
     credentials,
     grants,
     idempotency_keys,

@@ -347,6 +347,7 @@ organization_tables!(
     api_keys by organization_id,
     audit_log by organization_id,
     configurations by organization_id,
+    connectors by organization_id,
     credentials by organization_id,
     grants by organization_id,
     idempotency_keys by organization_id,

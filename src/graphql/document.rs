@@ -81,17 +81,28 @@ pub fn operation<'a>(
 /// Names of arguments, by where their values stand in the document.
 pub type ArgumentPlaces = HashMap<Pos, String>;
 
-/// Checks a document with its variables.
+/// A document that may run.
+#[derive(Debug)]
+pub struct Checked {
+    /// Where its arguments stand.
+    pub places: ArgumentPlaces,
+    /// What the operation costs that is meant; nothing where there is no such operation.
+    pub cost: u32,
+}
+
+/// Checks a document with its variables. `name` says which operation runs.
 ///
 /// # Errors
 /// The first violation.
-pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<ArgumentPlaces, Violation> {
+pub fn check(document: &ExecutableDocument, variables: &Variables, name: Option<&str>) -> Result<Checked, Violation> {
     for (name, value) in variables.iter() {
         check_text(value, &mut vec![name.to_string()])?;
     }
     if document.operations.iter().count() > MAX_OPERATIONS {
         return Err(too("QUERY_TOO_COMPLEX", format!("A document has at most {MAX_OPERATIONS} operations.")));
     }
+    let meant = operation(document, name).map(|(_, meant)| meant);
+    let mut cost = 0;
     let mut measure = Measure { document, variables, defaults: defaults(document), fragments: HashMap::new() };
     for (_, operation) in document.operations.iter() {
         let size = measure.selection_set(&operation.node.selection_set.node);
@@ -106,6 +117,9 @@ pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<Arg
             let message =
                 format!("The operation costs {}; {MAX_COMPLEXITY} is the most. Ask for smaller pages.", size.cost);
             return Err(too("QUERY_TOO_COMPLEX", message));
+        }
+        if meant.is_some_and(|meant| std::ptr::eq(meant, operation)) {
+            cost = u32::try_from(size.cost).unwrap_or(u32::MAX);
         }
         for (what, count, max) in [
             ("fields on one level of the root", size.roots, max_roots),
@@ -132,7 +146,7 @@ pub fn check(document: &ExecutableDocument, variables: &Variables) -> Result<Arg
         literals.directives(&fragment.node.directives)?;
         literals.selection_set(&fragment.node.selection_set.node)?;
     }
-    Ok(literals.places)
+    Ok(Checked { places: literals.places, cost })
 }
 
 /// How large a selection is.
@@ -197,7 +211,7 @@ impl<'a> Measure<'a> {
         Size {
             cost: match name {
                 "totalCount" => 5,
-                "service" => 0,
+                "service" | "rateLimit" => 0,
                 _ => 1_usize.saturating_add(inner.cost.saturating_mul(self.multiplier(field, inner.items))),
             },
             lists: inner.lists + usize::from(INTROSPECTION_LISTS.contains(&name)),
@@ -478,7 +492,7 @@ mod tests {
 
     fn violation(document: &str, variables: &serde_json::Value) -> Option<(&'static str, Option<String>)> {
         let document = parse_query(document).unwrap();
-        check(&document, &Variables::from_json(variables.clone())).err().map(|error| (error.code, error.argument))
+        check(&document, &Variables::from_json(variables.clone()), None).err().map(|error| (error.code, error.argument))
     }
 
     #[test]
@@ -538,6 +552,18 @@ mod tests {
         assert_eq!(violation(&by_variable, &serde_json::json!({})), None);
         let many = "query($ids: [ID!]!) { nodes(ids: $ids) { list(first: 100) { nodes { id } } } }";
         assert_eq!(violation(many, &serde_json::json!({"ids": vec!["x"; 51]})), Some(("QUERY_TOO_COMPLEX", None)));
+    }
+
+    #[test]
+    fn the_cost_is_that_of_the_operation_that_runs() {
+        let document = parse_query(
+            "query A { a b } query B { list(first: 10) { nodes { id } } } query C { service { x } rateLimit { y } }",
+        );
+        let document = document.unwrap();
+        let cost = |name| check(&document, &Variables::default(), name).unwrap().cost;
+        assert_eq!([cost(Some("A")), cost(Some("B")), cost(Some("C")), cost(Some("D")), cost(None)], [2, 21, 0, 0, 0]);
+        let single = parse_query("{ a }").unwrap();
+        assert_eq!(check(&single, &Variables::default(), None).unwrap().cost, 1);
     }
 
     #[test]

@@ -14,9 +14,10 @@ use super::node::{self, Node};
 use crate::app::App;
 use crate::auth::caller::Caller;
 use crate::auth::policy::Action;
+use crate::connector::{Connector, custom};
 use crate::db;
 use crate::db::grant::{Grant, Permission};
-use crate::id::{ApiKeyId, ConfigurationId, OrganizationId, UserId};
+use crate::id::{ApiKeyId, ConfigurationId, ConnectorId, OrganizationId, UserId};
 
 /// Loads what objects refer to.
 pub struct Relations {
@@ -70,6 +71,24 @@ impl Loader<ApiKeyId> for Relations {
             .read(&self.caller, Action::ViewerRead, async move |tx| db::api_key::find_many(tx, &ids).await)
             .await?;
         Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    }
+}
+
+impl Loader<ConnectorId> for Relations {
+    type Value = Arc<Connector>;
+    type Error = Failure;
+
+    async fn load(&self, ids: &[ConnectorId]) -> Result<HashMap<ConnectorId, Self::Value>, Failure> {
+        let ids = ids.to_vec();
+        let rows = self
+            .app
+            .db
+            .read(&self.caller, Action::ConnectorRead, async move |tx| db::connector::find_many(tx, &ids).await)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Ok((row.id, custom::from_row(row)?)))
+            .collect::<crate::error::Result<HashMap<_, _>>>()?)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod loader;
 pub mod member;
 pub mod node;
 pub mod organization;
+pub mod rate_limit;
 pub mod scalar;
 pub mod service;
 pub mod user_error;
@@ -38,6 +39,7 @@ pub struct Query(
     configuration::ConfigurationQuery,
     connector::ConnectorQuery,
     api_key::ApiKeyQuery,
+    rate_limit::RateLimitQuery,
     service::ServiceQuery,
 );
 
@@ -48,6 +50,7 @@ pub struct Mutation(
     configuration::mutation::ConfigurationMutation,
     configuration::grant::GrantMutation,
     configuration::bulk::BulkMutation,
+    connector::mutation::ConnectorMutation,
     api_key::mutation::ApiKeyMutation,
     organization::OrganizationMutation,
     member::MemberMutation,

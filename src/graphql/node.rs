@@ -15,10 +15,10 @@ use super::organization::{Organization, User};
 use crate::app::App;
 use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::Action;
-use crate::connector::catalog;
+use crate::connector::{catalog, custom};
 use crate::db;
 use crate::error::{Code, Rejection};
-use crate::id::{ApiKeyId, AuditEntryId, ConfigurationId, GrantId, MemberId, OrganizationId, UserId};
+use crate::id::{ApiKeyId, AuditEntryId, ConfigurationId, ConnectorId, GrantId, MemberId, OrganizationId, UserId};
 
 const MAX_NODES: usize = 100;
 
@@ -91,10 +91,7 @@ pub async fn find_many(app: &App, caller: &Caller, ids: &[ID]) -> Result<HashMap
     }
     found.extend(grants(app, caller, ids).await?);
     found.extend(audit_log_entries(app, caller, ids).await?);
-    if caller.may(Action::ConnectorRead) {
-        let connectors = ids.iter().filter_map(|id| catalog::find(id));
-        found.extend(connectors.map(|connector| (connector.id.to_owned(), PersonalConnector(connector).into())));
-    }
+    found.extend(connectors(app, caller, ids).await?);
     Ok(found)
 }
 
@@ -112,6 +109,20 @@ async fn configurations(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found>
     let rows =
         app.db.read(caller, Action::ConfigurationRead, async |tx| db::configuration::find_many(tx, &ids).await).await?;
     Ok(rows.into_iter().map(|row| (row.0.id.to_string(), PersonalConnectorConfiguration::from(row).into())).collect())
+}
+
+async fn connectors(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {
+    if !caller.may(Action::ConnectorRead) {
+        return Ok(Vec::new());
+    }
+    let mut found: Vec<_> = ids.iter().filter_map(|id| catalog::find(id)).collect();
+    let ids: Vec<ConnectorId> = parsed(ids);
+    if !ids.is_empty() {
+        let rows =
+            app.db.read(caller, Action::ConnectorRead, async |tx| db::connector::find_many(tx, &ids).await).await?;
+        found.extend(rows.into_iter().map(custom::from_row).collect::<crate::error::Result<Vec<_>>>()?);
+    }
+    Ok(found.into_iter().map(|connector| (connector.id.to_string(), PersonalConnector(connector).into())).collect())
 }
 
 async fn members(app: &App, caller: &Caller, ids: &[ID]) -> Result<Found> {

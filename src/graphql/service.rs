@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, Object, SimpleObject};
 
+use super::configuration::bulk::MAX_BULK_ITEMS;
 use super::connection::MAX_PAGE;
 use super::document;
 use super::{SchemaHash, context::RequestContext as _};
@@ -32,6 +33,8 @@ pub struct ServiceLimits {
     max_aliases: usize,
     /// The largest request body, in bytes.
     max_request_bytes: usize,
+    /// How many objects one bulk mutation may change.
+    max_bulk_items: i32,
 }
 
 /// Queries of the service.
@@ -52,6 +55,7 @@ impl ServiceQuery {
                 max_page_size: MAX_PAGE,
                 max_aliases: document::MAX_ALIASES,
                 max_request_bytes: ctx.app().api.max_request_bytes,
+                max_bulk_items: MAX_BULK_ITEMS,
             },
         }
     }

@@ -21,7 +21,7 @@ pub enum UserErrorCode {
     AuthMethodUnsupported,
     /// No such object in this organization, or not visible to the caller.
     NotFound,
-    /// The name is taken by another configuration of the same owner and connector.
+    /// The name is taken: by another configuration of the same owner and connector, or by another connector.
     NameTaken,
     /// `expectedVersion` is not the current version. Read again, merge, retry.
     VersionConflict,
@@ -119,7 +119,7 @@ pub struct NameTakenError {
     message: String,
     /// Path of the argument at fault.
     field: Option<Vec<String>>,
-    /// The configuration that has the name.
+    /// The object that has the name.
     existing_id: ID,
 }
 

@@ -1,6 +1,6 @@
 //! From a request's head to a caller.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
@@ -16,6 +16,12 @@ use crate::error::{Error, Result};
 /// The longest name of a client that is kept.
 const MAX_USER_AGENT: usize = 256;
 
+/// Where a request comes from, as far as that is known.
+pub(super) fn address(shared: &Shared, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    client_address(peer, headers, &shared.app.api.trusted_proxies)
+}
+
 /// Who is calling.
 ///
 /// # Errors
@@ -23,11 +29,9 @@ const MAX_USER_AGENT: usize = 256;
 pub(super) async fn authenticate(
     shared: &Shared,
     headers: &HeaderMap,
-    extensions: &Extensions,
+    address: Option<IpAddr>,
     RequestId(id): &RequestId,
 ) -> Result<Caller> {
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let address = client_address(peer, headers, &shared.app.api.trusted_proxies);
     let user_agent = headers.get(USER_AGENT).and_then(|name| name.to_str().ok());
     let user_agent = user_agent.map(|name| name.chars().take(MAX_USER_AGENT).collect());
     let provenance = Arc::new(Provenance { request_id: id.clone(), address, user_agent });

@@ -19,12 +19,14 @@ use mime::Mime;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::authenticate::authenticate;
+use super::authenticate::{self, authenticate};
+use super::rate_limit::{self, Cost};
 use super::{IDEMPOTENCY_KEY, Outcome, RequestId, Shared};
 use crate::auth::caller::Caller;
 use crate::error::Error;
 use crate::graphql::idempotency::IdempotencyHeader;
 use crate::graphql::{context, document, finish, loader, was_executed};
+use crate::limit::{Charge, Exhausted};
 
 /// What the client wants to read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,8 @@ struct Body<'a> {
 #[serde(rename_all = "camelCase")]
 struct BodyExtensions<'a> {
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<Cost>,
 }
 
 /// One request, as far as it has come.
@@ -89,6 +93,8 @@ struct Exchange {
     media: Media,
     request_id: String,
     outcome: Outcome,
+    /// Since it is known what it costs.
+    charge: Option<Charge>,
 }
 
 impl Exchange {
@@ -102,12 +108,15 @@ impl Exchange {
                 Some(_) => "INTERNAL_SERVER_ERROR".to_owned(),
             };
         }
-        let extensions = Some(BodyExtensions { request_id: &self.request_id });
+        let extensions = Some(BodyExtensions { request_id: &self.request_id, cost: self.charge.map(Cost::from) });
         let body = serde_json::to_vec(&Body { data, errors, extensions }).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.media.content_type());
         headers.insert(VARY, HeaderValue::from_static("accept"));
+        if let Some(level) = self.charge.and_then(|charge| charge.level) {
+            rate_limit::set_headers(headers, level);
+        }
         response.extensions_mut().insert(self.outcome);
         response
     }
@@ -115,6 +124,31 @@ impl Exchange {
     /// An answer to a request that is refused as a request, whatever it asks.
     fn refuse(self, status: StatusCode, code: &str, message: impl Into<String>, argument: Option<&str>) -> Response {
         self.respond(status, None, &[error(code, message, argument)])
+    }
+
+    /// An answer to a request that came too soon.
+    fn throttle(self, message: impl Into<String>, retry_after: u64) -> Response {
+        let mut response = self.refuse(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message, None);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after));
+        response
+    }
+
+    /// Takes the cost from the caller's budget, or gives the answer to a request that is over it.
+    fn charge(mut self, shared: &Shared, caller: &Caller, cost: u32) -> Result<Self, Box<Response>> {
+        match rate_limit::charge(shared, caller, cost) {
+            Ok(charge) => {
+                self.charge = Some(charge);
+                Ok(self)
+            }
+            Err(Exhausted { level, retry_after }) => {
+                self.charge = Some(Charge { cost, level: Some(level) });
+                let message = format!(
+                    "The budget is used up: this costs {cost} and {} points are left. Try again in {retry_after} seconds.",
+                    level.remaining
+                );
+                Err(Box::new(self.throttle(message, retry_after)))
+            }
+        }
     }
 
     /// An answer to a document that does not run.
@@ -351,12 +385,21 @@ async fn begin(
     extensions: &Extensions,
 ) -> Result<(Exchange, Caller), Box<Response>> {
     let media = Media::negotiate(headers);
-    let mut exchange =
-        Exchange { media: media.unwrap_or(Media::Json), request_id: id.0.clone(), outcome: Outcome::default() };
-    let caller = match authenticate(shared, headers, extensions, id).await {
+    let mut exchange = Exchange {
+        media: media.unwrap_or(Media::Json),
+        request_id: id.0.clone(),
+        outcome: Outcome::default(),
+        charge: None,
+    };
+    let address = authenticate::address(shared, headers, extensions);
+    let caller = match authenticate(shared, headers, address, id).await {
         Ok(caller) => caller,
         Err(Error::Unauthenticated(reason)) => {
             exchange.outcome.reason = reason;
+            if let Err(Exhausted { retry_after, .. }) = rate_limit::count_failure(shared, address) {
+                let message = "Too many requests from this address failed to authenticate. Try again in a moment.";
+                return Err(Box::new(exchange.throttle(message, retry_after)));
+            }
             let mut response =
                 exchange.refuse(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", context::UNAUTHENTICATED, None);
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"patchbay\""));
@@ -403,7 +446,7 @@ async fn run(
     let mut request = async_graphql::Request::new(query).variables(variables.clone());
     request.operation_name = operation_name;
     let wanted = request.operation_name.clone();
-    let places = match request.parsed_query() {
+    let checked = match request.parsed_query() {
         Ok(parsed) => {
             if let Some((name, operation)) = document::operation(parsed, wanted.as_deref()) {
                 exchange.outcome.operation = name.map(|name| name.chars().take(64).collect()).unwrap_or_default();
@@ -422,13 +465,8 @@ async fn run(
                     return exchange.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", message, Some("Idempotency-Key"));
                 }
             }
-            match document::check(parsed, &variables) {
-                Ok(places) => places,
-                Err(violation) => {
-                    let refused = error(violation.code, violation.message, violation.argument.as_deref());
-                    return exchange.refuse_document(&[refused]);
-                }
-            }
+            document::check(parsed, &variables, wanted.as_deref())
+                .map_err(|violation| error(violation.code, violation.message, violation.argument.as_deref()))
         }
         Err(unparsed) => {
             // The parser repeats the line, and whatever secret stands in it.
@@ -436,12 +474,22 @@ async fn run(
             let message = format!("Syntax error{}.", place.unwrap_or_default());
             let mut refused = error("GRAPHQL_PARSE_FAILED", message, None);
             refused.locations = unparsed.locations;
-            return exchange.refuse_document(&[refused]);
+            Err(refused)
         }
+    };
+    // To read a document takes time as well, also of one that does not run.
+    let cost = checked.as_ref().map_or(rate_limit::REFUSED, |checked| checked.cost);
+    let exchange = match exchange.charge(shared, &caller, cost) {
+        Ok(exchange) => exchange,
+        Err(response) => return *response,
+    };
+    let places = match checked {
+        Ok(checked) => checked.places,
+        Err(refused) => return exchange.refuse_document(&[refused]),
     };
 
     let relations = loader::relations(Arc::clone(&shared.app), caller.clone());
-    let mut request = request.data(caller).data(relations);
+    let mut request = request.data(caller).data(relations).data(exchange.charge);
     if let Way::Post { idempotency_key: Some(key) } = way {
         request = request.data(IdempotencyHeader(key));
     }

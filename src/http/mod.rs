@@ -5,6 +5,7 @@ mod client_address;
 mod graphiql;
 mod graphql;
 mod health;
+mod rate_limit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -92,7 +93,7 @@ pub fn router(app: Arc<App>, schema: Schema) -> Router {
                     X_ORGANIZATION_ID,
                     X_REQUEST_ID,
                 ])
-                .expose_headers([X_REQUEST_ID])
+                .expose_headers([X_REQUEST_ID, RETRY_AFTER, rate_limit::RATE_LIMIT, rate_limit::RATE_LIMIT_POLICY])
                 .max_age(Duration::from_hours(1)),
         );
     }

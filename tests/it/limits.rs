@@ -92,11 +92,11 @@ async fn the_service_tells_its_limits() {
         .organization("Acme")
         .await
         .owner
-        .gql("{ service { version schemaHash limits { maxDepth maxComplexity maxPageSize maxAliases maxRequestBytes } } }", json!({}))
+        .gql("{ service { version schemaHash limits { maxDepth maxComplexity maxPageSize maxAliases maxRequestBytes maxBulkItems } } }", json!({}))
         .await;
     assert_eq!(
         answer.data("/service/limits"),
-        &json!({"maxDepth": 12, "maxComplexity": 10000, "maxPageSize": 100, "maxAliases": 30, "maxRequestBytes": 1_048_576})
+        &json!({"maxDepth": 12, "maxComplexity": 10000, "maxPageSize": 100, "maxAliases": 30, "maxRequestBytes": 1_048_576, "maxBulkItems": 1000})
     );
     assert_eq!(answer.data("/service/schemaHash").as_str().unwrap().len(), 64);
 }

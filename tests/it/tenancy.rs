@@ -12,6 +12,7 @@ use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use patchbay::auth::policy::Scope;
 use serde_json::{Value, json};
 
+use crate::custom_connector::{crm, define};
 use crate::harness::{Client, Database, Organization, TestApp, fresh_database, github};
 use crate::schema::{document, types};
 
@@ -180,6 +181,7 @@ async fn roles_may_do_few_things() {
 struct Everything {
     organization: Organization,
     configuration: Value,
+    connector: Value,
     api_key: Value,
     member: Value,
     user: Value,
@@ -199,6 +201,7 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
     input["credentials"] = json!({"bearer": {"token": "s3cret"}});
     let made = organization.owner.with("idempotency-key", IDEMPOTENCY_KEY).try_create(input).await;
     let configuration = made.data("/personalConnectorConfigurationCreate/personalConnectorConfiguration/id").clone();
+    let connector = define(&organization.owner, crm(name)).await["id"].clone();
     organization.api_key(&[Scope::ConfigurationsRead]).await;
     let granted = organization
         .owner
@@ -220,6 +223,7 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
     let at = |pointer: &str| answer.data(pointer).clone();
     Everything {
         configuration,
+        connector,
         api_key: at("/organization/apiKeys/nodes/0/id"),
         member: at("/organization/members/nodes/0/id"),
         user: at("/organization/members/nodes/0/userId"),
@@ -234,8 +238,18 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
 /// One case for each field of `Query` and `Mutation`: what it answers about another organization's things. The matrix
 /// fails on a field that has none.
 fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Value)>> {
-    let Everything { organization, configuration, api_key, member, user, grant, audit_entry, cursor, audit_cursor } =
-        theirs;
+    let Everything {
+        organization,
+        configuration,
+        connector,
+        api_key,
+        member,
+        user,
+        grant,
+        audit_entry,
+        cursor,
+        audit_cursor,
+    } = theirs;
     let gone = |path: &str| json!({"userErrors": [{"code": "NOT_FOUND", "field": [path]}]});
     let mutation = |field: &str, arguments: &str, parameters: &str, variables: Value, payload: Value| {
         (
@@ -245,7 +259,8 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
         )
     };
     let by_id = |field: &str, id: &Value| mutation(field, "id: $id", "$id: ID!", json!({"id": id}), gone("id"));
-    let ids = [configuration, api_key, member, user, grant, audit_entry, &json!(organization.id.to_string())];
+    let ids =
+        [configuration, connector, api_key, member, user, grant, audit_entry, &json!(organization.id.to_string())];
     let mut create = github("theirs");
     create["owner"] = json!({"userId": user});
     let mut create_for_key = github("theirs");
@@ -316,32 +331,71 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
             list(json!({"grantedToViewer": true})),
             list(json!({"grantedToViewer": false})),
             list(json!({"metadata": {"hasKey": "of"}})),
+            list(json!({"personalConnectorId": {"eq": connector}})),
             (
                 "query($after: String) { personalConnectorConfigurations(after: $after) { totalCount } }".to_owned(),
                 json!({"after": cursor}),
                 json!("BAD_USER_INPUT at after"),
             ),
         ]),
-        ("personalConnector", vec![(
-            "{ personalConnector(id: \"pcon_github\") { configurations { totalCount } } }".to_owned(),
-            json!({}),
-            json!({"personalConnector": {"configurations": {"totalCount": 0}}}),
+        ("personalConnector", vec![
+            (
+                "{ personalConnector(id: \"pcon_github\") { configurations { totalCount } } }".to_owned(),
+                json!({}),
+                json!({"personalConnector": {"configurations": {"totalCount": 0}}}),
+            ),
+            (
+                "query($id: ID!) { personalConnector(id: $id) { id name configurations { totalCount } } }".to_owned(),
+                json!({"id": connector}),
+                json!({"personalConnector": null}),
+            ),
+        ]),
+        ("personalConnectors", vec![
+            (
+                "{ personalConnectors { nodes { configurations { totalCount } } } }".to_owned(),
+                json!({}),
+                json!({"personalConnectors": {"nodes": vec![json!({"configurations": {"totalCount": 0}}); 5]}}),
+            ),
+            (
+                "query($id: ID!) { personalConnectors(filter: {id: {eq: $id}}) { totalCount nodes { id } } }".to_owned(),
+                json!({"id": connector}),
+                json!({"personalConnectors": {"totalCount": 0, "nodes": []}}),
+            ),
+        ]),
+        ("validateConfiguration", vec![
+            (
+                "{ validateConfiguration(personalConnectorId: \"pcon_github\", configuration: {repository: \"a/b\"}) { valid } }".to_owned(),
+                json!({}),
+                json!({"validateConfiguration": {"valid": true}}),
+            ),
+            (
+                "query($id: ID!) { validateConfiguration(personalConnectorId: $id, configuration: {region: \"eu\"}) { valid } }".to_owned(),
+                json!({"id": connector}),
+                json!("BAD_USER_INPUT at personalConnectorId"),
+            ),
+        ]),
+        ("personalConnectorCreate", vec![mutation(
+            // The other organization has a connector of this name: here the name is free, and the address is what is wrong.
+            "personalConnectorCreate",
+            "input: {name: $name, serverUrl: \"http://example.com\", authMethods: [{type: none}]}",
+            "$name: String!",
+            json!({"name": "Acme"}),
+            json!({"userErrors": [{"code": "INVALID", "field": ["input", "serverUrl"]}]}),
         )]),
-        ("personalConnectors", vec![(
-            "{ personalConnectors { nodes { configurations { totalCount } } } }".to_owned(),
-            json!({}),
-            json!({"personalConnectors": {"nodes": vec![json!({"configurations": {"totalCount": 0}}); 5]}}),
+        ("personalConnectorUpdate", vec![mutation(
+            "personalConnectorUpdate",
+            "id: $id, input: {name: \"stolen\"}",
+            "$id: ID!",
+            json!({"id": connector}),
+            gone("id"),
         )]),
-        ("validateConfiguration", vec![(
-            "{ validateConfiguration(personalConnectorId: \"pcon_github\", configuration: {repository: \"a/b\"}) { valid } }".to_owned(),
-            json!({}),
-            json!({"validateConfiguration": {"valid": true}}),
-        )]),
+        ("personalConnectorDelete", vec![by_id("personalConnectorDelete", connector)]),
         ("apiKey", vec![(
             "query($id: ID!) { apiKey(id: $id) { id } }".to_owned(),
             json!({"id": api_key}),
             json!({"apiKey": null}),
         )]),
+        ("rateLimit", vec![("{ rateLimit { cost } }".to_owned(), json!({}), json!({"rateLimit": {"cost": 0}}))]),
         ("service", vec![("{ service { version } }".to_owned(), json!({}), json!({"service": {"version": env!("CARGO_PKG_VERSION")}}))]),
         ("personalConnectorConfigurationCreate", vec![
             (
@@ -353,6 +407,11 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
                 format!("mutation({create_document}) {{ personalConnectorConfigurationCreate(input: $input) {{ userErrors {{ code field }} }} }}"),
                 json!({"input": create_for_key}),
                 json!({"personalConnectorConfigurationCreate": {"userErrors": [{"code": "NOT_FOUND", "field": ["input", "owner", "apiKeyId"]}]}}),
+            ),
+            (
+                format!("mutation({create_document}) {{ personalConnectorConfigurationCreate(input: $input) {{ userErrors {{ code field }} }} }}"),
+                json!({"input": {"personalConnectorId": connector, "name": "theirs", "configuration": {"region": "eu"}}}),
+                json!({"personalConnectorConfigurationCreate": {"userErrors": [{"code": "NOT_FOUND", "field": ["input", "personalConnectorId"]}]}}),
             ),
         ]),
         ("personalConnectorConfigurationUpdate", vec![mutation(
@@ -462,8 +521,11 @@ async fn assert_nothing_seen_or_touched(app: &TestApp) {
     let (acme, globex) = (everything(app, "Acme").await, everything(app, "Globex").await);
     // The attacker must have nothing of its own that a case would count.
     let attacker = globex.organization.person(patchbay::auth::policy::Role::Admin).await;
-    for id in [&globex.configuration] {
-        let document = "mutation($id: ID!) { personalConnectorConfigurationDelete(id: $id) { userErrors { code } } }";
+    for (delete, id) in [
+        ("personalConnectorConfigurationDelete", &globex.configuration),
+        ("personalConnectorDelete", &globex.connector),
+    ] {
+        let document = &format!("mutation($id: ID!) {{ {delete}(id: $id) {{ userErrors {{ code }} }} }}");
         assert_eq!(
             globex.organization.owner.gql(document, json!({"id": id})).await.user_errors(),
             Vec::<String>::new()
@@ -508,7 +570,8 @@ async fn snapshot(owner: &Client) -> Value {
     let document = "{
         organization { name updatedAt members { nodes { id role updatedAt } } apiKeys { nodes { id revokedAt version } } }
         personalConnectorConfigurations { totalCount nodes { id name enabled metadata version updatedAt authMethod
-          credentialsInfo { rotatedAt } } } }";
+          credentialsInfo { rotatedAt } } }
+        personalConnectors { totalCount nodes { id name enabled version updatedAt } } }";
     owner.gql(document, json!({})).await.body["data"].clone()
 }
 
@@ -553,6 +616,7 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
             "members",
             "api_keys",
             "configurations",
+            "connectors",
             "credentials",
             "organization_keys",
             "audit_log",
@@ -572,6 +636,8 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
         for statement in [
             "UPDATE configurations SET name = name || '!'",
             "DELETE FROM credentials",
+            "UPDATE connectors SET enabled = false",
+            "DELETE FROM connectors",
             "UPDATE api_keys SET revoked_at = now()",
             "UPDATE members SET role = 'owner'",
             "DELETE FROM members",
@@ -611,6 +677,15 @@ async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
                     uuid(&acme.configuration)
                 ),
                 "credentials_configuration_id_fkey",
+            ),
+            (
+                format!(
+                    "INSERT INTO configurations (id, owner_user_id, connector_id, custom_connector_id, name, configuration)
+                     SELECT gen_random_uuid(), user_id, '{}', '{}', 'x', '{{}}' FROM members",
+                    acme.connector.as_str().unwrap(),
+                    uuid(&acme.connector)
+                ),
+                "configurations_custom_connector_id_fkey",
             ),
             ("UPDATE configurations SET organization_id = gen_random_uuid()".to_owned(), "permission denied"),
             ("UPDATE members SET user_id = gen_random_uuid()".to_owned(), "permission denied"),
@@ -680,12 +755,13 @@ fn uuid(id: &Value) -> uuid::Uuid {
     let text = id.as_str().unwrap();
     match text.split_once('_').unwrap().0 {
         "user" => text.parse::<patchbay::id::UserId>().unwrap().uuid(),
+        "pcon" => text.parse::<patchbay::id::ConnectorId>().unwrap().uuid(),
         _ => text.parse::<patchbay::id::ConfigurationId>().unwrap().uuid(),
     }
 }
 
 /// Where a caller may write an id: arguments of `Query` and `Mutation`, and fields of inputs. A new one needs a case above.
-const IDS: [&str; 28] = [
+const IDS: [&str; 30] = [
     "Query.apiKey(id)",
     "Query.node(id)",
     "Query.nodes(ids)",
@@ -706,6 +782,8 @@ const IDS: [&str; 28] = [
     "Mutation.personalConnectorConfigurationRevokeGrant(id)",
     "Mutation.personalConnectorConfigurationRotateCredentials(id)",
     "Mutation.personalConnectorConfigurationUpdate(id)",
+    "Mutation.personalConnectorDelete(id)",
+    "Mutation.personalConnectorUpdate(id)",
     "ConfigurationOwnerInput.apiKeyId",
     "ConfigurationOwnerInput.userId",
     "GranteeInput.apiKeyId",
@@ -772,7 +850,16 @@ async fn not_yours_looks_like_not_there() {
     let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
     let attacker = globex.organization.person(patchbay::auth::policy::Role::Owner).await.with("x-request-id", "same");
     let own = json!(acme.organization.id.to_string());
-    let ids = [&acme.configuration, &acme.api_key, &acme.member, &acme.user, &acme.grant, &acme.audit_entry, &own];
+    let ids = [
+        &acme.configuration,
+        &acme.connector,
+        &acme.api_key,
+        &acme.member,
+        &acme.user,
+        &acme.grant,
+        &acme.audit_entry,
+        &own,
+    ];
     let mut compared = 0;
     let mut more = vec![
         (
@@ -810,6 +897,28 @@ async fn not_yours_looks_like_not_there() {
         assert_eq!((theirs.status, text), (nobodys.status, nobodys.text), "{document} {variables}");
     }
     assert!(compared >= 30, "{compared}");
+}
+
+/// The same for a connector of another organization, in every place that takes one.
+#[tokio::test]
+async fn not_your_connector_looks_like_none() {
+    let app = TestApp::new();
+    let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
+    let unknown = json!("pcon_01m00000000000000000000000");
+    for document in [
+        "query($id: ID!) { node(id: $id) { id } personalConnector(id: $id) { id } personalConnectors(filter: {id: {eq: $id}}) { totalCount } }",
+        "query($id: ID!) { validateConfiguration(personalConnectorId: $id, configuration: {}) { valid } }",
+        "mutation($id: ID!) { personalConnectorDelete(id: $id) { deletedId userErrors { code message field } } }",
+        "mutation($id: ID!) { personalConnectorUpdate(id: $id, input: {enabled: false}, expectedVersion: 1) { userErrors { code message field } } }",
+        "mutation($id: ID!) { personalConnectorConfigurationCreate(input: {personalConnectorId: $id, name: \"x\", configuration: {}}) { userErrors { code message field } } }",
+    ] {
+        let mut answers = Vec::new();
+        for id in [&acme.connector, &unknown] {
+            let answer = globex.organization.owner.with("x-request-id", "same").gql(document, json!({"id": id})).await;
+            answers.push((answer.status, answer.text));
+        }
+        assert_eq!(answers[0], answers[1], "{document}");
+    }
 }
 
 /// A request that is dropped half-way leaves nothing behind on the pooled connection: no transaction, no organization.

@@ -13,14 +13,14 @@ use self::grant::ConfigurationGrant;
 use super::api_key::ApiKey;
 use super::comparator::{AuthMethodType, HealthStatus};
 use super::connection::{CursorScope, PageArguments, connection};
-use super::connector::PersonalConnector;
+use super::connector::{self, PersonalConnector};
 use super::context::{Nullable, RequestContext as _, Result};
 use super::loader::{GrantedToViewer, GrantsOf, Relations};
 use super::organization::{Organization, User};
 use super::scalar::{DateTime, JsonObject};
 use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::Action;
-use crate::connector::{AuthMethod, catalog};
+use crate::connector::AuthMethod;
 use crate::db::configuration::{Condition, WithCredential};
 use crate::db::credential::CredentialInfo;
 use crate::db::filter::Filter;
@@ -227,10 +227,7 @@ impl PersonalConnectorConfiguration {
 
     /// What it configures.
     async fn personal_connector(&self, ctx: &Context<'_>) -> Nullable<Option<PersonalConnector>> {
-        if let Err(error) = ctx.caller().require(Action::ConnectorRead) {
-            return Some(Err(error.into()));
-        }
-        Some(Ok(catalog::find(&self.0.0.connector_id).map(PersonalConnector)))
+        Some(connector::find(ctx, &self.0.0.connector_id).await.map(|found| found.map(PersonalConnector)))
     }
 
     /// What the caller may do with this configuration, so that a frontend need not guess.
@@ -346,11 +343,11 @@ impl ConfigurationQuery {
         #[graphql(desc = "`pcon_…`")] personal_connector_id: ID,
         #[graphql(desc = "What would be saved.")] configuration: JsonObject,
     ) -> Nullable<ConfigurationValidation> {
-        let validate = || {
-            ctx.caller().require(Action::ConnectorRead)?;
-            let connector = catalog::find(&personal_connector_id)
+        let validate = async || {
+            let connector = connector::find(ctx, &personal_connector_id)
+                .await?
                 .ok_or_else(|| Rejection::not_found(&["personalConnectorId"], "personal connector"))?;
-            let rejections = mutation::check_configuration(connector, &configuration.into(), &["configuration"]);
+            let rejections = mutation::check_configuration(&connector, &configuration.into(), &["configuration"]);
             Ok(ConfigurationValidation {
                 valid: rejections.is_empty(),
                 errors: rejections
@@ -359,7 +356,7 @@ impl ConfigurationQuery {
                     .collect(),
             })
         };
-        Some(validate())
+        Some(validate().await)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Mutations of configurations and of their credentials.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, OneofObject};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -10,7 +12,7 @@ use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::Action;
 use crate::connector::configuration as rules;
 use crate::connector::credentials::Credentials;
-use crate::connector::{Connector, catalog};
+use crate::connector::{Connector, custom};
 use crate::db::audit_log::{Change, REDACTED};
 use crate::db::configuration::{Access, Configuration, ConfigurationChanges, NewConfiguration, Owner, WithCredential};
 use crate::db::idempotency_key::{self, Once};
@@ -222,12 +224,24 @@ pub(super) async fn read_back(tx: &OrgTx, id: ConfigurationId) -> Result<WithCre
     db::configuration::find(tx, id).await?.ok_or_else(not_found)
 }
 
-/// The connector of a stored row. One that has left the catalogue keeps its rows and takes no changes to them.
-fn connector_of(row: &Configuration) -> Result<&'static Connector> {
-    catalog::find(&row.connector_id).ok_or_else(|| {
+/// The connector of a stored row, held as it is. One that has left the catalogue keeps its rows and takes no changes to them.
+async fn connector_of(tx: &OrgTx, row: &Configuration) -> Result<Arc<Connector>> {
+    custom::find_and_hold(tx, &row.connector_id).await?.ok_or_else(|| {
         let message = format!("{} is not in the catalogue any more.", row.connector_id);
         Rejection::new(Code::InvalidState, &["id"], message).into()
     })
+}
+
+/// The connector of a new configuration, held as it is.
+async fn connector_for_new(tx: &OrgTx, id: &str) -> Result<Arc<Connector>> {
+    let field = ["input", "personalConnectorId"];
+    let connector = custom::find_and_hold(tx, id).await?;
+    let connector = connector.ok_or_else(|| Rejection::not_found(&field, "personal connector"))?;
+    if !connector.is_enabled() {
+        let message = "The personal connector is disabled: it takes no new configurations.";
+        return Err(Rejection::new(Code::InvalidState, &field, message).into());
+    }
+    Ok(connector)
 }
 
 /// Turns the violation of a name's uniqueness into what the caller can use: who has the name.
@@ -267,21 +281,21 @@ async fn create(
         owner,
     } = input;
     caller.require(Action::ConfigurationCreate)?;
-    let connector = catalog::find(&personal_connector_id)
-        .ok_or_else(|| Rejection::not_found(&["input", "personalConnectorId"], "personal connector"))?;
     let configuration = Value::from(configuration);
     let metadata = metadata.map(Value::from);
     let credentials = credentials.map(Credentials::from);
-    let mut rejections = Vec::new();
-    rejections.extend(rules::check_name(&name, &["input", "name"]));
-    rejections.extend(check_configuration(connector, &configuration, &["input", "configuration"]));
-    rejections
-        .extend(description.as_deref().and_then(|text| rules::check_description(text, &["input", "description"])));
-    rejections.extend(metadata.as_ref().and_then(|pairs| rules::check_metadata(pairs, &["input", "metadata"])));
-    if let Some(credentials) = &credentials {
-        rejections.extend(credentials.check(connector, &["input", "credentials"]));
-    }
-    reject(rejections)?;
+    let check = |connector: &Connector| {
+        let mut rejections = Vec::new();
+        rejections.extend(rules::check_name(&name, &["input", "name"]));
+        rejections.extend(check_configuration(connector, &configuration, &["input", "configuration"]));
+        rejections
+            .extend(description.as_deref().and_then(|text| rules::check_description(text, &["input", "description"])));
+        rejections.extend(metadata.as_ref().and_then(|pairs| rules::check_metadata(pairs, &["input", "metadata"])));
+        if let Some(credentials) = &credentials {
+            rejections.extend(credentials.check(connector, &["input", "credentials"]));
+        }
+        reject(rejections)
+    };
 
     let owner = owner.map(|owner| owner.parse(&["input", "owner"])).transpose()?.unwrap_or(caller.actor());
     if owner != caller.actor() && !caller.sees_all() {
@@ -289,7 +303,7 @@ async fn create(
     }
     let new = NewConfiguration {
         owner,
-        connector_id: connector.id,
+        connector_id: &personal_connector_id,
         name: &name,
         configuration: &configuration,
         enabled,
@@ -305,12 +319,14 @@ async fn create(
             if let Some(row) = idempotency_key::replay(tx, once.as_ref()).await? {
                 return Ok(row);
             }
+            let connector = connector_for_new(tx, &personal_connector_id).await?;
+            check(&connector)?;
             require_owner(tx, owner, &["input", "owner"]).await?;
             let row = db::configuration::create(tx, &new).await?;
             let info = match &credentials {
                 None => None,
                 Some(credentials) => {
-                    credentials.store(tx, &app.vault, connector, &row).await?;
+                    credentials.store(tx, &app.vault, &connector, &row).await?;
                     tx.changed(row.id, vec![Change::new("credentials", (), REDACTED)]);
                     db::credential::find(tx, row.id).await?
                 }
@@ -325,7 +341,7 @@ async fn create(
             personal_connector_configuration: Some(row.into()),
             user_errors: Vec::new(),
         }),
-        Err(error) => Err(explain_name(app, caller, error, owner, connector.id, &name).await),
+        Err(error) => Err(explain_name(app, caller, error, owner, &personal_connector_id, &name).await),
     }
 }
 
@@ -491,14 +507,14 @@ async fn update(
         .db
         .write(caller, Action::ConfigurationUpdate, &id, async |tx| {
             let (row, access) = lock(tx, &id, expected_version, Access::may_update).await?;
-            let connector = connector_of(&row)?;
+            let connector = connector_of(tx, &row).await?;
             let field = if input.configuration_patch.is_value() { "configurationPatch" } else { "configuration" };
-            let changes = changes(input, &row, connector)?;
+            let changes = changes(input, &row, &connector)?;
             if changes == ConfigurationChanges::default() {
                 let message = "There is nothing to change: give at least one field.";
                 return Err(Rejection::new(Code::Required, &["input"], message).into());
             }
-            check_destination(tx, &row, access, connector, &changes, field).await?;
+            check_destination(tx, &row, access, &connector, &changes, field).await?;
             if let Some(name) = &changes.name {
                 attempt = Some((row.owner(), row.connector_id.clone(), name.clone()));
             }
@@ -639,9 +655,9 @@ impl ConfigurationMutation {
                 return Ok(rotated(caller, row));
             }
             let (row, _) = lock(tx, &id, None, Access::may_control).await?;
-            let connector = connector_of(&row)?;
-            reject(credentials.check(connector, &["credentials"]))?;
-            credentials.store(tx, &app.vault, connector, &row).await?;
+            let connector = connector_of(tx, &row).await?;
+            reject(credentials.check(&connector, &["credentials"]))?;
+            credentials.store(tx, &app.vault, &connector, &row).await?;
             db::configuration::touch_credential(tx, row.id).await?;
             let row = read_back(tx, row.id).await?;
             idempotency_key::keep(tx, once.as_ref(), &row).await?;

@@ -1,20 +1,28 @@
-//! The catalogue of connectors.
+//! The catalogue of connectors: those of the program, and the organization's own. Mutations are in [`mutation`].
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+pub mod filter;
+pub mod mutation;
+
+use std::sync::Arc;
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{Context, Enum, ID, Object};
 use chrono::{DateTime as Moment, Utc};
-use uuid::Uuid;
 
-use super::comparator::{AuthMethodType, AuthMethodTypeComparator, BooleanComparator, IdComparator, StringComparator};
+use self::filter::PersonalConnectorFilter;
+use super::comparator::AuthMethodType;
 use super::configuration::filter::{ConfigurationFilterInput, PersonalConnectorConfigurationOrder};
 use super::configuration::{self, PersonalConnectorConfigurationConnection};
 use super::connection::{CursorScope, PageArguments, connection};
 use super::context::{Nullable, RequestContext as _, Result};
+use super::loader::Relations;
 use super::scalar::{DateTime, JsonObject, Url};
 use crate::auth::policy::Action;
-use crate::connector::{self as domain, AuthMethod, Connector, catalog};
+use crate::connector::{self as domain, AuthMethod, AuthMethodGuide, Connector, catalog, custom};
+use crate::db;
 use crate::db::configuration::Condition;
-use crate::db::filter::{Filter, TextOp};
 use crate::db::page::{Cursor, Key, Page, PageRequest};
+use crate::id::ConnectorId;
 use crate::vault::Kind;
 
 impl From<AuthMethod> for AuthMethodType {
@@ -65,6 +73,15 @@ pub enum ConnectorStatus {
     Maintenance,
 }
 
+impl ConnectorStatus {
+    fn of(connector: &Connector) -> Self {
+        match connector.deprecation_reason() {
+            None => Self::Active,
+            Some(_) => Self::Deprecated,
+        }
+    }
+}
+
 /// How a connector is spoken to.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(rename_items = "snake_case", remote = "domain::Transport")]
@@ -76,34 +93,57 @@ pub enum ConnectorTransport {
 }
 
 /// One way to authenticate, with what a person must know to use it.
-#[derive(SimpleObject)]
 pub struct ConnectorAuthMethod {
+    connector: Arc<Connector>,
+    index: usize,
+}
+
+impl ConnectorAuthMethod {
+    fn guide(&self) -> &AuthMethodGuide {
+        &self.connector.auth_methods[self.index]
+    }
+}
+
+/// One way to authenticate, with what a person must know to use it.
+#[Object]
+impl ConnectorAuthMethod {
     /// Which way.
     #[graphql(name = "type")]
-    method: AuthMethodType,
+    async fn method(&self) -> AuthMethodType {
+        self.guide().method.into()
+    }
+
     /// What the provider calls it.
-    label: &'static str,
+    async fn label(&self) -> &str {
+        &self.guide().label
+    }
+
     /// Markdown: where to find the key, which scopes to grant.
-    instructions: Option<&'static str>,
+    async fn instructions(&self) -> Option<&str> {
+        self.guide().instructions.as_deref()
+    }
+
     /// JSON Schema of the credential object, for forms. Secret properties have `writeOnly: true`.
-    credentials_schema: JsonObject,
+    async fn credentials_schema(&self) -> JsonObject {
+        self.guide().method.credentials_schema().into()
+    }
 }
 
-/// A service that can be connected: GitHub, ClickUp, Jira, Teams, or somebody's own MCP server.
-#[derive(Clone, Copy)]
-pub struct PersonalConnector(pub &'static Connector);
+/// A service that can be connected: GitHub, ClickUp, Jira, Teams, or an organization's own MCP server.
+#[derive(Clone)]
+pub struct PersonalConnector(pub Arc<Connector>);
 
 /// When the built-in definitions were last changed.
-fn definition_date() -> DateTime {
-    DateTime(Moment::<Utc>::from_timestamp(1_763_856_000, 0).unwrap_or_default())
+fn definition_date() -> Moment<Utc> {
+    Moment::from_timestamp(1_763_856_000, 0).unwrap_or_default()
 }
 
-/// A service that can be connected: GitHub, ClickUp, Jira, Teams, or somebody's own MCP server.
+/// A service that can be connected: GitHub, ClickUp, Jira, Teams, or an organization's own MCP server.
 #[Object]
 impl PersonalConnector {
     /// `pcon_…`; built-in connectors have readable ids such as `pcon_github`.
-    pub(super) async fn id(&self) -> ID {
-        ID(self.0.id.to_owned())
+    pub(in crate::graphql) async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
     }
 
     /// Always `personal_connector`.
@@ -117,14 +157,15 @@ impl PersonalConnector {
         self.0.connector_type.into()
     }
 
-    /// Identifier of the connector type: `github`, `clickup`, `jira`, `teams`, `custom_mcp`.
+    /// Identifier of the connector type: `github`, `clickup`, `jira`, `teams`, `custom_mcp`; for one that the organization
+    /// has defined, its id.
     async fn connector_id(&self) -> &str {
-        self.0.connector_id
+        &self.0.connector_id
     }
 
     /// Whether it is to be used.
     async fn status(&self) -> ConnectorStatus {
-        ConnectorStatus::Active
+        ConnectorStatus::of(&self.0)
     }
 
     /// How it is spoken to.
@@ -134,40 +175,43 @@ impl PersonalConnector {
 
     /// For people.
     async fn name(&self) -> &str {
-        self.0.name
+        &self.0.name
     }
 
     /// What it is good for.
     async fn description(&self) -> Option<&str> {
-        Some(self.0.description)
+        self.0.description.as_deref()
     }
 
-    /// productivity, development, communication, design or custom.
+    /// productivity, development, communication, design, custom, or a word of the organization's own.
     async fn category(&self) -> Option<&str> {
-        Some(self.0.category)
+        Some(&self.0.category)
     }
 
-    /// Semantic version of the definition, e.g. "1.0.0".
+    /// Semantic version of a built-in definition, e.g. "1.0.0".
     async fn connector_version(&self) -> Option<&str> {
-        Some(self.0.version)
+        self.0.version
+    }
+
+    /// User who defined a custom connector; null for built-in ones, and where an API key did it.
+    async fn created_by_user_id(&self) -> Option<ID> {
+        self.0.definition.as_ref()?.created_by.map(ID::from)
+    }
+
+    /// Its picture.
+    async fn icon_url(&self) -> Option<Url> {
+        self.0.icon_url.as_deref().map(|url| Url(url.to_owned()))
     }
 
     /// The provider's own documentation.
     async fn documentation_url(&self) -> Option<Url> {
-        self.0.documentation_url.map(|url| Url(url.to_owned()))
+        self.0.documentation_url.as_deref().map(|url| Url(url.to_owned()))
     }
 
     /// Auth methods that it accepts, the recommended one first.
     async fn auth_methods(&self) -> Vec<ConnectorAuthMethod> {
-        self.0
-            .auth_methods
-            .iter()
-            .map(|guide| ConnectorAuthMethod {
-                method: guide.method.into(),
-                label: guide.label,
-                instructions: Some(guide.instructions),
-                credentials_schema: guide.method.credentials_schema().into(),
-            })
+        (0..self.0.auth_methods.len())
+            .map(|index| ConnectorAuthMethod { connector: Arc::clone(&self.0), index })
             .collect()
     }
 
@@ -178,32 +222,43 @@ impl PersonalConnector {
 
     /// A configuration that passes the schema.
     async fn example_configuration(&self) -> Option<JsonObject> {
-        Some(self.0.example_configuration.clone().into())
+        self.0.example_configuration.clone().map(JsonObject::from)
     }
 
     /// Organization that defined it; null for built-in ones.
     async fn organization_id(&self) -> Option<ID> {
-        None
+        self.0.definition.as_ref().map(|definition| definition.organization.into())
     }
 
     /// Whether new configurations may be created.
     async fn enabled(&self) -> bool {
-        true
+        self.0.is_enabled()
     }
 
-    /// Grows with each change of the definition.
+    /// MCP server that every configuration of this connector uses; null for built-in ones, also where
+    /// `configuration.endpoint` says it (`pcon_custom_mcp`).
+    async fn server_url(&self) -> Option<Url> {
+        self.0.server_url.as_deref().map(|url| Url(url.to_owned()))
+    }
+
+    /// Set when the connector will go away; says what to use instead.
+    async fn deprecation_reason(&self) -> Option<&str> {
+        self.0.deprecation_reason()
+    }
+
+    /// Grows by one with each change of the definition.
     async fn version(&self) -> i32 {
-        1
+        self.0.definition.as_ref().map_or(1, |definition| definition.version)
     }
 
     /// When it was defined.
     async fn created_at(&self) -> DateTime {
-        definition_date()
+        DateTime(self.0.definition.as_ref().map_or_else(definition_date, |definition| definition.created_at))
     }
 
     /// When the definition last changed.
     async fn updated_at(&self) -> DateTime {
-        definition_date()
+        DateTime(self.0.definition.as_ref().map_or_else(definition_date, |definition| definition.updated_at))
     }
 
     /// Configurations of this connector that the caller may see.
@@ -223,100 +278,49 @@ impl PersonalConnector {
         #[graphql(desc = "Before this cursor.")] before: Option<String>,
     ) -> Nullable<PersonalConnectorConfigurationConnection> {
         let arguments = PageArguments { first, after, last, before };
-        let also = Some(Condition::Connector(vec![self.0.id.to_owned()]));
+        let also = Some(Condition::Connector(vec![self.0.id.to_string()]));
         Some(configuration::list(ctx, "connector.configurations", also, filter, order_by, &arguments).await)
     }
 }
 
 connection!(PersonalConnectorConnection, PersonalConnectorEdge, PersonalConnector);
 
-/// Filter for connectors. Fields are combined with AND.
-#[derive(InputObject, Clone, Debug, Default)]
-pub struct PersonalConnectorFilter {
-    /// Its id.
-    id: Option<IdComparator>,
-    /// Who runs it.
-    #[graphql(name = "type")]
-    connector_type: Option<ConnectorType>,
-    /// Whether it is to be used.
-    status: Option<ConnectorStatus>,
-    /// Its category.
-    category: Option<StringComparator>,
-    /// Its name.
-    name: Option<StringComparator>,
-    /// Accepts such an auth method.
-    auth_method: Option<AuthMethodTypeComparator>,
-    /// Whether new configurations may be created.
-    enabled: Option<BooleanComparator>,
-    /// Words to find in name and description. All must be found.
-    search: Option<String>,
-}
-
-/// Whether conditions hold for a value at hand: the catalogue is in the program, not in the database.
-fn holds<L>(filter: &Filter<L>, is: &dyn Fn(&L) -> bool) -> bool {
-    match filter {
-        Filter::All(parts) => parts.iter().all(|part| holds(part, is)),
-        Filter::Any(parts) => parts.iter().any(|part| holds(part, is)),
-        Filter::Not(part) => !holds(part, is),
-        Filter::Is(condition) => is(condition),
+/// The connector of that id, if the caller's organization has one.
+///
+/// # Errors
+/// When the caller may not read the catalogue; what the database says.
+pub async fn find(ctx: &Context<'_>, id: &str) -> Result<Option<Arc<Connector>>> {
+    ctx.caller().require(Action::ConnectorRead)?;
+    if let Some(connector) = catalog::find(id) {
+        return Ok(Some(connector));
     }
+    let Ok(id) = id.parse::<ConnectorId>() else { return Ok(None) };
+    ctx.data_unchecked::<DataLoader<Relations>>().load_one(id).await
 }
 
-fn text_is(text: &str, op: &TextOp) -> bool {
-    match op {
-        TextOp::In(values) => values.iter().any(|value| value == text),
-        TextOp::EqIgnoreCase(value) => text.to_lowercase() == value.to_lowercase(),
-        TextOp::StartsWith(value) => text.starts_with(value),
-        TextOp::Contains(value) => text.contains(value),
-        TextOp::ContainsIgnoreCase(value) => text.to_lowercase().contains(&value.to_lowercase()),
-    }
-}
-
-impl PersonalConnectorFilter {
-    fn lets_through(&self, connector: &Connector) -> bool {
-        let all = |conditions: Vec<Filter<TextOp>>, text: &str| {
-            conditions.iter().all(|condition| holds(condition, &|op| text_is(text, op)))
-        };
-        let methods = |condition: &Filter<Vec<AuthMethodType>>| {
-            holds(condition, &|methods| {
-                connector.auth_methods.iter().any(|guide| methods.contains(&guide.method.into()))
-            })
-        };
-        let words = format!("{} {}", connector.name, connector.description).to_lowercase();
-        self.id.as_ref().is_none_or(|id| all(id.conditions(TextOp::In), connector.id))
-            && self.connector_type.is_none_or(|wanted| wanted == connector.connector_type.into())
-            && self.status.is_none_or(|wanted| wanted == ConnectorStatus::Active)
-            && self.category.as_ref().is_none_or(|category| all(category.conditions(|op| op), connector.category))
-            && self.name.as_ref().is_none_or(|name| all(name.conditions(|op| op), connector.name))
-            && self.auth_method.as_ref().is_none_or(|method| method.conditions(Filter::Is).iter().all(methods))
-            && self
-                .enabled
-                .as_ref()
-                .is_none_or(|enabled| enabled.conditions(|| ()).iter().all(|condition| holds(condition, &|()| true)))
-            && self
-                .search
-                .as_ref()
-                .is_none_or(|search| search.split_whitespace().all(|word| words.contains(&word.to_lowercase())))
-    }
-}
-
+/// Built-in ones first, in the order of the catalogue, then the organization's own by name and id.
 fn place(connector: &Connector) -> Cursor {
-    Cursor { key: Key::Text(connector.id.to_owned()), id: Uuid::nil() }
+    match &connector.definition {
+        None => {
+            let index = catalog::all().iter().position(|known| known.id == connector.id).unwrap_or_default();
+            Cursor { key: Key::Text(format!("0 {index:04}")), id: uuid::Uuid::nil() }
+        }
+        Some(definition) => Cursor { key: Key::Text(format!("1 {}", connector.name)), id: definition.id.uuid() },
+    }
 }
 
-/// A page of a list that is at hand.
-fn page(mut rows: Vec<&'static Connector>, request: &PageRequest) -> Page<&'static Connector> {
+/// A page of a list that is at hand, in the order of its cursors. What a cursor names may be gone.
+fn page(rows: Vec<(Cursor, Arc<Connector>)>, request: &PageRequest) -> Page<(Cursor, Arc<Connector>)> {
     let total = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-    let at = |cursor: &Cursor| rows.iter().position(|row| place(row) == *cursor);
-    let end = request.before.as_ref().and_then(at).unwrap_or(rows.len());
-    let start = request.after.as_ref().and_then(at).map_or(0, |at| at + 1).min(end);
+    let end = request.before.as_ref().map_or(rows.len(), |before| rows.partition_point(|(place, _)| place < before));
+    let start = request.after.as_ref().map_or(0, |after| rows.partition_point(|(place, _)| place <= after)).min(end);
     let range = if request.backward {
         end.saturating_sub(request.limit).max(start)..end
     } else {
         start..start.saturating_add(request.limit).min(end)
     };
     let (has_previous, has_next) = (range.start > 0, range.end < rows.len());
-    rows = rows[range].to_vec();
+    let rows = rows.into_iter().skip(range.start).take(range.len()).collect();
     Page { rows, has_next, has_previous, total: request.count.then_some(total) }
 }
 
@@ -332,12 +336,10 @@ impl ConnectorQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "`pcon_…`")] id: ID,
     ) -> Nullable<Option<PersonalConnector>> {
-        let allowed = ctx.caller().require(Action::ConnectorRead);
-        Some(allowed.map(|()| catalog::find(&id).map(PersonalConnector)).map_err(Into::into))
+        Some(find(ctx, &id).await.map(|connector| connector.map(PersonalConnector)))
     }
 
-    /// The catalog of connectors.
-    #[expect(clippy::unused_async, reason = "a resolver is asynchronous; this one has all at hand")]
+    /// The catalog: built-in connectors, then the organization's own by name.
     async fn personal_connectors(
         &self,
         ctx: &Context<'_>,
@@ -347,11 +349,26 @@ impl ConnectorQuery {
         #[graphql(desc = "So many from the end, or before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "Before this cursor.")] before: Option<String>,
     ) -> Result<PersonalConnectorConnection> {
-        ctx.caller().require(Action::ConnectorRead)?;
+        let (app, caller) = (ctx.app(), ctx.caller());
         let scope = CursorScope::new(ctx, "connectors", &filter);
         let request = scope.page(&PageArguments { first, after, last, before })?;
         let filter = filter.unwrap_or_default();
-        let rows = catalog::all().iter().filter(|connector| filter.lets_through(connector)).collect();
-        Ok(PersonalConnectorConnection::new(page(rows, &request), &scope, |row| place(row), PersonalConnector))
+        let own = app.db.read(caller, Action::ConnectorRead, async |tx| db::connector::list(tx).await).await?;
+        let own = own.into_iter().map(custom::from_row).collect::<crate::error::Result<Vec<_>>>()?;
+        let mut rows: Vec<_> = catalog::all()
+            .iter()
+            .cloned()
+            .chain(own)
+            .filter(|connector| filter.lets_through(connector))
+            .map(|connector| (place(&connector), connector))
+            .collect();
+        rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let connection = PersonalConnectorConnection::new(
+            page(rows, &request),
+            &scope,
+            |(place, _)| place.clone(),
+            |(_, connector)| PersonalConnector(connector),
+        );
+        Ok(connection)
     }
 }

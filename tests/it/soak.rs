@@ -1,4 +1,5 @@
-//! What many do at once, what is cut off half-way, and what is killed under it.
+//! What many do at once, what is cut off half-way, and what is killed under it. Each on a server of its own: thousands of
+//! connections that come and go would keep the other tests from theirs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +12,7 @@ use patchbay::dev::postgres::Cluster;
 use serde_json::json;
 
 use crate::harness::process::signal;
-use crate::harness::{Client, Database, TestApp, fresh_database, github, server};
+use crate::harness::{Client, Database, TestApp, github};
 use crate::tenancy::lines;
 
 /// Numbers without a pattern, the same in every run (xorshift).
@@ -23,6 +24,27 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % bound
+    }
+}
+
+/// A server for one test alone. It stops with it.
+struct Private {
+    database: Database,
+    cluster: Cluster,
+    home: tempfile::TempDir,
+}
+
+impl Private {
+    async fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let cluster = Cluster::start(home.path(), &["synchronous_commit=off", "max_connections=200"]).unwrap();
+        let owner = cluster.owner();
+        migration::create_database(&owner).await.unwrap();
+        migration::migrate(&owner, Direction::Up).await.unwrap();
+        migration::create_service_login(&owner, "patchbay_service").await.unwrap();
+        let database = Database { name: "patchbay".to_owned(), service: owner.with_user("patchbay_service"), owner };
+        Self { database, cluster, home }
     }
 }
 
@@ -114,7 +136,7 @@ async fn one_request(client: &Client, name: &str, n: u64) -> Result<(), String> 
 /// 10,000 requests of two organizations over one small pool, each dropped at a random moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_requests_cut_off_leave_nothing_behind() {
-    let database = fresh_database().await;
+    let Private { database, cluster, home: _home } = Private::start().await;
     let app = TestApp::on(&database, TestApp::api());
     let (acme, globex) = (app.organization("Acme").await, app.organization("Globex").await);
     let workers: Vec<_> = (0..8_u64)
@@ -147,6 +169,7 @@ async fn ten_thousand_requests_cut_off_leave_nothing_behind() {
         one_request(&acme.owner, "Acme", 2).await.unwrap();
         assert_eq!(globex.owner.gql("{ organization { name } }", json!({})).await.data("/organization/name"), "Globex");
     }
+    cluster.stop();
 }
 
 /// Sends requests of both organizations, 1,000 or more, until `enough`.
@@ -193,14 +216,14 @@ async fn assert_recovered(app: &TestApp, database: &Database, acme: &Client, glo
 /// 1,000 requests while the connections are cut under them, again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_requests_with_the_connections_cut_under_them() {
-    let database = fresh_database().await;
+    let Private { database, cluster, home: _home } = Private::start().await;
     let app = TestApp::on(&database, TestApp::api());
     let (acme, globex) = (app.organization("Acme").await.owner, app.organization("Globex").await.owner);
     let cuts = Arc::new(AtomicU32::new(0));
     let cutter = {
-        let (cuts, name) = (cuts.clone(), database.name.clone());
+        let (cuts, name, owner) = (cuts.clone(), database.name.clone(), database.owner.clone());
         tokio::spawn(async move {
-            let mut admin = server().with_database("postgres").connect().await.unwrap();
+            let mut admin = owner.with_database("postgres").connect().await.unwrap();
             let cut = format!(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = 'patchbay_service'"
             );
@@ -215,19 +238,13 @@ async fn a_thousand_requests_with_the_connections_cut_under_them() {
     cutter.abort();
     assert!(cutter.await.is_err_and(|ended| ended.is_cancelled()));
     assert_recovered(&app, &database, &acme, &globex).await;
+    cluster.stop();
 }
 
 /// More than 1,000 requests while the whole server is killed under them, three times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_requests_with_the_server_killed_under_them() {
-    let home = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let cluster = Cluster::start(home.path(), &[]).unwrap();
-    migration::create_database(&cluster.owner()).await.unwrap();
-    migration::migrate(&cluster.owner(), Direction::Up).await.unwrap();
-    migration::create_service_login(&cluster.owner(), "patchbay_service").await.unwrap();
-    let owner = cluster.owner();
-    let database = Database { name: "patchbay".to_owned(), service: owner.with_user("patchbay_service"), owner };
+    let Private { database, cluster, home } = Private::start().await;
     let app = TestApp::on(&database, TestApp::api());
     let (acme, globex) = (app.organization("Acme").await.owner, app.organization("Globex").await.owner);
     let kills = Arc::new(AtomicU32::new(0));
@@ -257,7 +274,7 @@ async fn a_thousand_requests_with_the_server_killed_under_them() {
 /// 50 writers on one configuration, each reading, adding and writing with `expectedVersion`: none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_writers_lose_no_update() {
-    let database = fresh_database().await;
+    let Private { database, cluster, home: _home } = Private::start().await;
     let app = TestApp::on(&database, TestApp::api());
     let acme = app.organization("Acme").await;
     let mut input = github("counter");
@@ -287,4 +304,5 @@ async fn fifty_writers_lose_no_update() {
     let row = acme.owner.find(&id).await;
     assert_eq!((&row["metadata"]["count"], &row["version"]), (&json!(50), &json!(51)));
     assert_whole(&app, &database).await;
+    cluster.stop();
 }

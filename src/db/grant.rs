@@ -10,7 +10,7 @@ use diesel_async::RunQueryDsl;
 
 use super::audit_log::Change;
 use super::configuration::owned_by_viewer;
-use super::filter::{Predicate, always, and};
+use super::filter::{Predicate, always};
 use super::schema::{configurations, grants};
 use super::scope::{OrgTable, OrgTx};
 use crate::auth::caller::Actor;
@@ -113,13 +113,18 @@ impl Grant {
 macro_rules! to_viewer {
     ($tx:expr) => {{
         let (user, api_key) = match $tx.caller().actor() {
-            Actor::User(id) => (Some(id), None),
-            Actor::ApiKey(id) => (None, Some(id)),
+            crate::auth::caller::Actor::User(id) => (Some(id), None),
+            crate::auth::caller::Actor::ApiKey(id) => (None, Some(id)),
         };
-        grants::user_id.eq(user).or(grants::api_key_id.eq(api_key)).or(grants::user_id
+        let people = user.is_some().into_sql::<diesel::sql_types::Bool>();
+        let organization = crate::db::schema::grants::user_id
             .is_null()
-            .and(grants::api_key_id.is_null())
-            .and(user.is_some().into_sql::<diesel::sql_types::Bool>()))
+            .and(crate::db::schema::grants::api_key_id.is_null())
+            .and(people);
+        crate::db::schema::grants::user_id
+            .eq(user)
+            .or(crate::db::schema::grants::api_key_id.eq(api_key))
+            .or(organization)
     }};
 }
 pub(super) use to_viewer;

@@ -4,13 +4,11 @@ use diesel::prelude::*;
 use serde_json::Value;
 
 use super::{HealthStatus, Source, granted_to_viewer};
-use crate::auth::caller::Actor;
 use crate::db::filter::{
     Predicate, TextOp, TimeOp, always, and, jsonb_typeof, lower, or, starts_with, strpos, text, time,
 };
-use crate::db::grant;
-use crate::db::schema::{configurations, credentials, grants};
-use crate::db::scope::{OrgTable, OrgTx};
+use crate::db::schema::{configurations, credentials};
+use crate::db::scope::OrgTx;
 use crate::id::{ApiKeyId, ConfigurationId, UserId};
 use crate::vault::Kind;
 

@@ -4,10 +4,12 @@
 //! the organization, an API key its own and what was granted to it. What is not visible is not there. What one may do
 //! with what one sees is [`Access`].
 
+mod access;
 mod condition;
+mod write;
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{And, Eq, Filter as Filtered, LeftJoinQuerySource};
+use diesel::dsl::{And, Eq, LeftJoinQuerySource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Timestamptz};
@@ -16,18 +18,23 @@ use futures_util::future::try_join;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::access::Access;
+pub(in crate::db) use self::access::{granted_to_viewer, owned_by, owned_by_viewer, visible};
 pub use self::condition::Condition;
 use self::condition::predicate;
-use crate::auth::caller::{Actor, Caller};
-use crate::db::audit_log::Change;
+pub use self::write::{
+    ConfigurationChanges, NewConfiguration, create, delete, delete_of, record_health, touch_credential, transfer,
+    update,
+};
+use crate::auth::caller::Actor;
 use crate::db::credential::CredentialInfo;
-use crate::db::filter::{Filter, Predicate, always, and, or};
-use crate::db::grant::{self, Permission};
+use crate::db::filter::{Filter, Predicate};
+use crate::db::grant::{self};
 use crate::db::page::{Cursor, Key, Page, PageRequest, keyset};
-use crate::db::schema::{configurations, credentials, grants};
+use crate::db::schema::{configurations, credentials};
 use crate::db::scope::{OrgTable, OrgTx};
 use crate::error::Result;
-use crate::id::{ApiKeyId, ConfigurationId, ConnectorId, OrganizationId, UserId};
+use crate::id::{ApiKeyId, ConfigurationId, OrganizationId, UserId};
 
 /// Result of the latest connection test.
 #[derive(
@@ -145,40 +152,6 @@ pub enum OrderField {
     HealthStatus,
 }
 
-/// A configuration to be made.
-#[derive(Debug)]
-pub struct NewConfiguration<'a> {
-    /// Whose.
-    pub owner: Owner,
-    /// `pcon_...`
-    pub connector_id: &'a str,
-    /// For people.
-    pub name: &'a str,
-    /// What the connector needs to know.
-    pub configuration: &'a Value,
-    /// Whether it is in use.
-    pub enabled: bool,
-    /// What it is for.
-    pub description: Option<&'a str>,
-    /// What people need to find it again.
-    pub metadata: Option<&'a Value>,
-}
-
-/// What an update changes. Absent: unchanged; `Some(None)`: cleared.
-#[derive(Debug, Default, PartialEq)]
-pub struct ConfigurationChanges {
-    /// A new name.
-    pub name: Option<String>,
-    /// Other settings, whole.
-    pub configuration: Option<Value>,
-    /// Another description.
-    pub description: Option<Option<String>>,
-    /// Other metadata, whole.
-    pub metadata: Option<Option<Value>>,
-    /// Whether it is in use.
-    pub enabled: Option<bool>,
-}
-
 type On = And<
     Eq<credentials::organization_id, configurations::organization_id>,
     Eq<credentials::configuration_id, configurations::id>,
@@ -189,95 +162,6 @@ fn on() -> On {
     credentials::organization_id
         .eq(configurations::organization_id)
         .and(credentials::configuration_id.eq(configurations::id))
-}
-
-/// One's own, on any source that has the table.
-macro_rules! owned_by {
-    ($owner:expr) => {
-        match $owner {
-            Actor::User(id) => and(
-                Box::new(configurations::owner_user_id.is_not_null()),
-                Box::new(configurations::owner_user_id.assume_not_null().eq(id)),
-            ),
-            Actor::ApiKey(id) => and(
-                Box::new(configurations::owner_api_key_id.is_not_null()),
-                Box::new(configurations::owner_api_key_id.assume_not_null().eq(id)),
-            ),
-        }
-    };
-}
-
-/// The caller's own, on any source that has the table.
-macro_rules! owned_by_viewer {
-    ($tx:expr) => {
-        crate::db::configuration::owned_by!($tx.caller().actor())
-    };
-}
-pub(in crate::db) use {owned_by, owned_by_viewer};
-
-/// Granted to the caller, on any source that has the table.
-macro_rules! granted_to_viewer {
-    ($tx:expr) => {
-        Box::new(
-            configurations::id
-                .eq_any(grants::table::of($tx).filter(grant::to_viewer!($tx)).select(grants::configuration_id)),
-        )
-    };
-}
-
-use granted_to_viewer;
-
-/// What the caller may see, on any source that has the table.
-macro_rules! visible {
-    ($tx:expr) => {
-        if $tx.caller().sees_all() { always(true) } else { or(owned_by_viewer!($tx), granted_to_viewer!($tx)) }
-    };
-}
-
-/// What the caller may do with a configuration that it sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    is_owner: bool,
-    is_admin: bool,
-    granted: Option<Permission>,
-}
-
-impl Access {
-    /// Change its settings.
-    pub fn may_update(self) -> bool {
-        self.may_control() || self.granted == Some(Permission::Manage)
-    }
-
-    /// Delete it, replace its credential, see what is known of that, change where it is sent.
-    pub fn may_control(self) -> bool {
-        self.is_owner || self.is_admin
-    }
-
-    /// Have its credential used: test it, see and call its tools. Not an admin's by itself.
-    pub fn may_use(self) -> bool {
-        self.is_owner || self.granted.is_some()
-    }
-
-    /// Give others access.
-    pub fn may_grant(self) -> bool {
-        self.is_owner
-    }
-}
-
-impl Configuration {
-    /// Who it belongs to.
-    ///
-    /// # Panics
-    /// Never: a check of the table says that it has exactly one owner.
-    pub fn owner(&self) -> Owner {
-        let user = self.owner_user_id.map(Actor::User);
-        user.or(self.owner_api_key_id.map(Actor::ApiKey)).expect("a configuration has an owner")
-    }
-
-    /// What `caller` may do with it, when `granted` is what was granted to it.
-    pub fn access(&self, caller: &Caller, granted: Option<Permission>) -> Access {
-        Access { is_owner: self.owner() == caller.actor(), is_admin: caller.sees_all(), granted }
-    }
 }
 
 diesel::define_sql_function! {
@@ -394,171 +278,4 @@ pub async fn find_by_name(tx: &OrgTx, owner: Owner, connector_id: &str, name: &s
         .first(&mut tx.conn())
         .await
         .optional()?)
-}
-
-/// Adds a configuration.
-pub async fn create(tx: &OrgTx, new: &NewConfiguration<'_>) -> Result<Configuration> {
-    let NewConfiguration { owner, connector_id, name, configuration, enabled, description, metadata } = *new;
-    let id = ConfigurationId::generate();
-    let (user, api_key) = owner_columns(owner);
-    tx.changed(
-        id,
-        vec![
-            Change::new("owner", (), owner.to_string()),
-            Change::new("personalConnectorId", (), connector_id),
-            Change::new("name", (), name),
-            Change::new("configuration", (), configuration.clone()),
-            Change::new("description", (), description),
-            Change::new("metadata", (), metadata.cloned()),
-            Change::new("enabled", (), enabled),
-        ],
-    );
-    Ok(diesel::insert_into(configurations::table)
-        .values((
-            configurations::id.eq(id),
-            configurations::owner_user_id.eq(user),
-            configurations::owner_api_key_id.eq(api_key),
-            configurations::connector_id.eq(connector_id),
-            configurations::custom_connector_id.eq(connector_id.parse::<ConnectorId>().ok()),
-            configurations::name.eq(name),
-            configurations::configuration.eq(configuration),
-            configurations::enabled.eq(enabled),
-            configurations::description.eq(description),
-            configurations::metadata.eq(metadata),
-        ))
-        .returning(Configuration::as_returning())
-        .get_result(&mut tx.conn())
-        .await?)
-}
-
-#[derive(AsChangeset)]
-#[diesel(table_name = configurations)]
-struct Columns {
-    name: Option<String>,
-    configuration: Option<Value>,
-    description: Option<Option<String>>,
-    metadata: Option<Option<Value>>,
-    enabled: Option<bool>,
-}
-
-/// Changes a configuration that the caller has locked ([`find_for_update`]), and moves its version on.
-pub async fn update(tx: &OrgTx, row: &Configuration, changes: ConfigurationChanges) -> Result<()> {
-    let ConfigurationChanges { name, configuration, description, metadata, enabled } = changes;
-    let id = row.id;
-    let mut recorded = Vec::new();
-    if let Some(name) = name.as_ref().filter(|name| **name != row.name) {
-        recorded.push(Change::new("name", row.name.clone(), name.clone()));
-    }
-    if let Some(configuration) = &configuration {
-        recorded.extend(Change::members("configuration", Some(&row.configuration), Some(configuration)));
-    }
-    if let Some(description) = description.as_ref().filter(|description| **description != row.description) {
-        recorded.push(Change::new("description", row.description.clone(), description.clone()));
-    }
-    if let Some(metadata) = &metadata {
-        recorded.extend(Change::members("metadata", row.metadata.as_ref(), metadata.as_ref()));
-    }
-    if let Some(enabled) = enabled.filter(|enabled| *enabled != row.enabled) {
-        recorded.push(Change::new("enabled", row.enabled, enabled));
-    }
-    tx.changed(id, recorded);
-    diesel::update(by_id(tx, id))
-        .set((
-            Columns { name, configuration, description, metadata, enabled },
-            configurations::version.eq(configurations::version + 1),
-            configurations::updated_at.eq(diesel::dsl::now),
-        ))
-        .execute(&mut tx.conn())
-        .await?;
-    Ok(())
-}
-
-/// Records that the credential was replaced or removed: the version moves on and the health is unknown again.
-pub async fn touch_credential(tx: &OrgTx, id: ConfigurationId) -> Result<()> {
-    tx.changed(id, vec![Change::secret("credentials")]);
-    diesel::update(by_id(tx, id))
-        .set((
-            configurations::health_status.eq(HealthStatus::Unknown),
-            configurations::last_error.eq(None::<String>),
-            configurations::version.eq(configurations::version + 1),
-            configurations::updated_at.eq(diesel::dsl::now),
-        ))
-        .execute(&mut tx.conn())
-        .await?;
-    Ok(())
-}
-
-/// Records what a connection test found. Neither the version nor `updated_at` move: nobody changed anything.
-pub async fn record_health(
-    tx: &OrgTx,
-    id: ConfigurationId,
-    status: HealthStatus,
-    last_sync_at: Option<DateTime<Utc>>,
-    last_error: Option<&str>,
-) -> Result<()> {
-    tx.about(id);
-    diesel::update(by_id(tx, id))
-        .set((
-            configurations::health_status.eq(status),
-            configurations::last_error.eq(last_error),
-            last_sync_at.map(|time| configurations::last_sync_at.eq(time)),
-        ))
-        .execute(&mut tx.conn())
-        .await?;
-    Ok(())
-}
-
-/// Gives the configurations of somebody who leaves to another owner. How many.
-pub async fn transfer(tx: &OrgTx, from: UserId, to: Owner) -> Result<usize> {
-    let (user, api_key) = owner_columns(to);
-    let moved: Vec<ConfigurationId> =
-        diesel::update(configurations::table::of(tx).filter(configurations::owner_user_id.eq(from)))
-            .set((
-                configurations::owner_user_id.eq(user),
-                configurations::owner_api_key_id.eq(api_key),
-                configurations::version.eq(configurations::version + 1),
-                configurations::updated_at.eq(diesel::dsl::now),
-            ))
-            .returning(configurations::id)
-            .get_results(&mut tx.conn())
-            .await?;
-    for id in &moved {
-        let change = Change::new("owner", from.to_string(), to.to_string());
-        tx.also("personal_connector_configuration.transferred", id, vec![change]);
-    }
-    Ok(moved.len())
-}
-
-/// Deletes the configurations of somebody who leaves, with their credentials.
-pub async fn delete_of(tx: &OrgTx, owner: UserId) -> Result<()> {
-    let gone: Vec<ConfigurationId> =
-        diesel::delete(configurations::table::of(tx).filter(configurations::owner_user_id.eq(owner)))
-            .returning(configurations::id)
-            .get_results(&mut tx.conn())
-            .await?;
-    for id in &gone {
-        tx.also("personal_connector_configuration.deleted", id, Vec::new());
-    }
-    Ok(())
-}
-
-fn owner_columns(owner: Owner) -> (Option<UserId>, Option<ApiKeyId>) {
-    match owner {
-        Actor::User(id) => (Some(id), None),
-        Actor::ApiKey(id) => (None, Some(id)),
-    }
-}
-
-/// Deletes a configuration that the caller has locked, and its credential with it.
-pub async fn delete(tx: &OrgTx, id: ConfigurationId) -> Result<()> {
-    tx.about(id);
-    diesel::delete(by_id(tx, id)).execute(&mut tx.conn()).await?;
-    Ok(())
-}
-
-type ById = Filtered<<configurations::table as OrgTable>::Scoped, Eq<configurations::id, ConfigurationId>>;
-
-/// One that the caller has locked, and so sees.
-fn by_id(tx: &OrgTx, id: ConfigurationId) -> ById {
-    configurations::table::of(tx).filter(configurations::id.eq(id))
 }

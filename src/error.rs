@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::auth::policy::Action;
+use crate::id::OrganizationId;
 
 /// The result of anything that a request may ask for.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +18,9 @@ pub enum Error {
     /// Who is calling could not be established. The reason is for the log only.
     #[error("unauthenticated: {0}")]
     Unauthenticated(&'static str),
+    /// The person belongs to these organizations, and the request does not say which one is meant.
+    #[error("the request names none of several organizations")]
+    OrganizationNeeded(Vec<OrganizationId>),
     /// The caller is known and may not do this.
     #[error("not allowed: {0}")]
     Forbidden(Action),

@@ -60,11 +60,7 @@ pub(super) async fn find(
                 (linked, Some(wanted)) if linked.contains(&wanted) => wanted,
                 (_, Some(_)) => return Err(Error::Unauthenticated("the token is for other organizations")),
                 ([only], None) => *only,
-                _ => {
-                    return Err(Error::Unauthenticated(
-                        "the token has several organizations and X-Organization-Id names none",
-                    ));
-                }
+                (several, None) => return Err(Error::OrganizationNeeded(several.to_vec())),
             };
             let membership =
                 choose(&found, Some(organization))?.filter(|found| role.is_none_or(|role| role == found.role));
@@ -113,7 +109,7 @@ fn choose(found: &Found, organization: Option<OrganizationId>) -> Result<Option<
     match organization {
         Some(id) => Ok(memberships.iter().find(|membership| membership.organization_id == id).cloned()),
         None if memberships.len() > 1 => {
-            Err(Error::Unauthenticated("the person has several organizations and X-Organization-Id names none"))
+            Err(Error::OrganizationNeeded(memberships.iter().map(|membership| membership.organization_id).collect()))
         }
         None => Ok(memberships.first().cloned()),
     }

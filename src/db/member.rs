@@ -291,7 +291,7 @@ pub async fn put_as_told(
             let action = if current.is_some() { "member.role_changed" } else { "member.added" };
             let before = current.map(Role::as_str);
             let changes = vec![
-                Change::new("userId", user.to_string(), user.to_string()),
+                Change::new("userId", current.map(|_| user.to_string()), user.to_string()),
                 Change::new("role", before, role.as_str()),
             ];
             audit_log::record(tx, organization, who, action, &id.to_string(), changes).await?;

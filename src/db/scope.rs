@@ -26,7 +26,7 @@ use super::audit_log::{self, Change, Event, Recorded};
 use super::connect::{self, Settings};
 use crate::auth::caller::Caller;
 use crate::auth::policy::Action;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::id::OrganizationId;
 
 /// How long a request waits for a free connection before it is told to come back.
@@ -182,13 +182,14 @@ impl Db {
     /// Keeps that something was tried, in a transaction of its own: the one that was meant for it is gone.
     async fn record_attempt(&self, caller: &Caller, action: Action, on: &str, error: &Error) {
         let (action, how) = match error {
-            Error::Forbidden(denied) => (*denied, "refused"),
-            Error::Rejected(_) => (action, "failed"),
+            Error::Forbidden(denied) if denied.is_guarded() => (*denied, "refused"),
+            // More than was granted was tried, with what is somebody else's.
+            Error::Rejected(rejections) if rejections.iter().any(|one| one.code == Code::PermissionDenied) => {
+                (action, "refused")
+            }
+            Error::Rejected(_) if action.is_guarded() => (action, "failed"),
             _ => return,
         };
-        if !action.is_guarded() {
-            return;
-        }
         // What was given may be anything: an id is short.
         let short: String = on.chars().filter(char::is_ascii_graphic).take(64).collect();
         let target = if short.is_empty() { caller.organization().to_string() } else { short };

@@ -9,7 +9,7 @@ use super::comparator::{
 };
 use super::connection::{CursorScope, PageArguments, connection};
 use super::context::{Nullable, RequestContext as _, Result};
-use super::loader::{AnyId, Relations};
+use super::loader::{self, AnyId, Relations};
 use super::node::Node;
 use super::organization::User;
 use super::scalar::{DateTime, Json};
@@ -73,23 +73,17 @@ impl AuditLogEntry {
         &self.0.action
     }
 
-    /// Who did it. Null when the person or key is gone.
+    /// Who did it. Null when the person or key is gone, and for a caller who may not read members, or API keys.
     async fn actor(&self, ctx: &Context<'_>) -> Nullable<Option<Actor>> {
         if let Some(name) = &self.0.actor_name {
             return Some(Ok(Some(Actor::System(SystemActor { name: name.clone() }))));
         }
-        let loader = ctx.data_unchecked::<DataLoader<Relations>>();
-        let id = self.0.actor_id.clone().unwrap_or_default();
-        let found = match (id.parse(), id.parse()) {
-            (Ok(id), _) => {
-                loader.load_one::<crate::id::UserId>(id).await.map(|row| row.map(|row| Actor::User(row.into())))
-            }
-            (_, Ok(id)) => {
-                loader.load_one::<crate::id::ApiKeyId>(id).await.map(|row| row.map(|row| Actor::ApiKey(row.into())))
-            }
+        let id = self.0.actor_id.as_deref().unwrap_or_default();
+        Some(match (id.parse(), id.parse()) {
+            (Ok(id), _) => loader::user(ctx, id).await.map(|found| found.map(Actor::User)),
+            (_, Ok(id)) => loader::api_key(ctx, id).await.map(|found| found.map(Actor::ApiKey)),
             _ => Ok(None),
-        };
-        Some(found)
+        })
     }
 
     /// Who did it, kept even when the actor is gone. Null for the service itself.

@@ -32,6 +32,11 @@ impl From<Failure> for async_graphql::Error {
         let code = code(&error);
         let (message, argument) = match &*error {
             Error::Unauthenticated(_) => (UNAUTHENTICATED.to_owned(), None),
+            Error::OrganizationNeeded(own) => {
+                let own: Vec<_> = own.iter().map(ToString::to_string).collect();
+                let message = format!("Name the organization that is meant with X-Organization-Id: {}.", own.join(", "));
+                (message, Some("X-Organization-Id".to_owned()))
+            }
             Error::Forbidden(action) => (format!("Not allowed: {action} needs {}.", action.requirement()), None),
             Error::Rejected(rejections) => {
                 let first = rejections.first();
@@ -67,6 +72,7 @@ pub const INTERNAL: &str = "An internal error happened. Ask the operator, with t
 pub fn code(error: &Error) -> &'static str {
     match error {
         Error::Unauthenticated(_) => "UNAUTHENTICATED",
+        Error::OrganizationNeeded(_) => "ORGANIZATION_REQUIRED",
         Error::Forbidden(_) => "FORBIDDEN",
         Error::Rejected(_) => "BAD_USER_INPUT",
         Error::Unavailable(_) => "SERVICE_UNAVAILABLE",

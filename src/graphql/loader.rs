@@ -4,15 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::runtime::TokioTimer;
 use futures_util::task::{FutureObj, Spawn, SpawnError};
 use tracing::Instrument as _;
 
-use super::context::Failure;
+use super::api_key::ApiKey;
+use super::context::{Failure, RequestContext as _};
 use super::node::{self, Node};
+use super::organization::User;
 use crate::app::App;
-use crate::auth::caller::Caller;
+use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::Action;
 use crate::connector::{Connector, custom};
 use crate::db;
@@ -155,4 +158,22 @@ impl Loader<AnyId> for Relations {
         let found = node::find_many(&self.app, &self.caller, &ids).await?;
         Ok(found.into_iter().map(|(id, node)| (AnyId(id), node)).collect())
     }
+}
+
+/// The person, for a caller who may read members; everybody may see themselves.
+pub async fn user(ctx: &Context<'_>, id: UserId) -> Result<Option<User>, Failure> {
+    let caller = ctx.caller();
+    if !caller.may(Action::MemberRead) && caller.actor() != Actor::User(id) {
+        return Ok(None);
+    }
+    Ok(ctx.data_unchecked::<Relation>().load_one(id).await?.map(User::from))
+}
+
+/// The API key, for a caller who may read keys; a key may see itself.
+pub async fn api_key(ctx: &Context<'_>, id: ApiKeyId) -> Result<Option<ApiKey>, Failure> {
+    let caller = ctx.caller();
+    if !caller.may(Action::ApiKeyRead) && caller.actor() != Actor::ApiKey(id) {
+        return Ok(None);
+    }
+    Ok(ctx.data_unchecked::<Relation>().load_one(id).await?.map(ApiKey::from))
 }

@@ -16,12 +16,12 @@ use crate::harness::{JWT_SECRET, TestApp, github, subject};
 #[test]
 fn the_policy_reads_like_this() {
     let mut table = format!(
-        "{:<44}{:<8}{:<8}{:<8}{:<8}{:<26}{}\n",
+        "{:<72}{:<8}{:<8}{:<8}{:<8}{:<26}{}\n",
         "what", "viewer", "member", "admin", "owner", "API key", "name in the audit log"
     );
     for action in Action::ALL.iter().copied() {
         let (lowest, key) = action.rule();
-        let _ = write!(table, "{:<44}", action.description());
+        let _ = write!(table, "{:<72}", action.description());
         for role in Role::ALL {
             let _ = write!(table, "{:<8}", if role >= lowest { "yes" } else { "-" });
         }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Configuration, HealthStatus, Owner};
 use crate::auth::caller::Actor;
 use crate::db::audit_log::Change;
-use crate::db::schema::configurations;
+use crate::db::schema::{configurations, grants};
 use crate::db::scope::{OrgTable, OrgTx};
 use crate::error::Result;
 use crate::id::{ApiKeyId, ConfigurationId, ConnectorId, UserId};
@@ -175,6 +175,11 @@ pub async fn transfer(tx: &OrgTx, from: UserId, to: Owner) -> Result<usize> {
             .returning(configurations::id)
             .get_results(&mut tx.conn())
             .await?;
+    // The heir owns them now, and needs no grant.
+    let of_heir = grants::table::of(tx)
+        .filter(grants::configuration_id.eq_any(moved.clone()))
+        .filter(grants::user_id.eq(user).or(grants::api_key_id.eq(api_key)));
+    diesel::delete(of_heir).execute(&mut tx.conn()).await?;
     for id in &moved {
         let change = Change::new("owner", from.to_string(), to.to_string());
         tx.also("personal_connector_configuration.transferred", id, vec![change]);

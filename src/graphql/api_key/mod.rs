@@ -2,17 +2,15 @@
 
 pub mod mutation;
 
-use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, ID, InputObject, Object};
 
 use super::comparator::{BooleanComparator, NullableDateTimeComparator, StringComparator};
 use super::connection::{CursorScope, PageArguments, connection};
 use super::context::{Nullable, RequestContext as _, Result};
-use super::loader::Relations;
+use super::loader;
 use super::organization::User;
 use super::scalar::DateTime;
 use crate::auth::api_key::display_prefix;
-use crate::auth::caller::Actor;
 use crate::auth::policy::{Action, Scope};
 use crate::db;
 use crate::db::api_key::Condition;
@@ -105,12 +103,7 @@ impl ApiKey {
 
     /// The person who made it. Null for a caller who may not read members.
     async fn created_by(&self, ctx: &Context<'_>) -> Nullable<Option<User>> {
-        let caller = ctx.caller();
-        if !caller.may(Action::MemberRead) && caller.actor() != Actor::User(self.0.created_by_user_id) {
-            return None;
-        }
-        let loader = ctx.data_unchecked::<DataLoader<Relations>>();
-        Some(loader.load_one(self.0.created_by_user_id).await.map(|row| row.map(User::from)))
+        Some(loader::user(ctx, self.0.created_by_user_id).await)
     }
 
     /// When it was created.

@@ -166,6 +166,13 @@ impl Bulk {
     }
 }
 
+/// More than was granted was tried: that is kept, here beside what was done.
+fn note_refusal(tx: &OrgTx, action: Action, row: &Configuration, rejection: &Rejection) {
+    if rejection.code == Code::PermissionDenied {
+        tx.also(&format!("{}_refused", action.as_str()), row.id, Vec::new());
+    }
+}
+
 fn missing() -> Rejection {
     Rejection::not_found(&["selector", "ids"], "personal connector configuration")
 }
@@ -192,7 +199,10 @@ async fn update(
             match changes(&row, access, &patch) {
                 Ok(changes) if changes == ConfigurationChanges::default() => {}
                 Ok(changes) => changed.push((row, changes)),
-                Err(rejection) => failures.push((row.id.to_string(), *rejection)),
+                Err(rejection) => {
+                    note_refusal(tx, Action::ConfigurationUpdate, &row, &rejection);
+                    failures.push((row.id.to_string(), *rejection));
+                }
             }
         }
         let outcome = Outcome { matched, changed: changed.len(), failures, dry_run: bulk.dry_run };
@@ -243,7 +253,9 @@ async fn delete(app: &App, caller: &Caller, bulk: Bulk) -> Result<PersonalConnec
             if access.may_control() {
                 doomed.push(row.id);
             } else {
-                failures.push((row.id.to_string(), not_permitted(&[])));
+                let rejection = not_permitted(&[]);
+                note_refusal(tx, Action::ConfigurationDelete, &row, &rejection);
+                failures.push((row.id.to_string(), rejection));
             }
         }
         let outcome = Outcome { matched, changed: doomed.len(), failures, dry_run: bulk.dry_run };

@@ -17,7 +17,7 @@ use super::comparator::{AuthMethodType, HealthStatus};
 use super::connection::{CursorScope, PageArguments, connection};
 use super::connector::{self, PersonalConnector};
 use super::context::{Nullable, RequestContext as _, Result};
-use super::loader::{GrantedToViewer, GrantsOf, Relations};
+use super::loader::{self, GrantedToViewer, GrantsOf, Relations};
 use super::organization::{Organization, User};
 use super::scalar::{DateTime, JsonObject};
 use crate::auth::caller::{Actor, Caller};
@@ -209,15 +209,11 @@ impl PersonalConnectorConfiguration {
         Some(rows.map(|rows| Some(rows.unwrap_or_default().into_iter().map(ConfigurationGrant::from).collect())))
     }
 
-    /// The owner: a user or an API key.
+    /// The owner: a user or an API key. Null for a caller who may not read members, or API keys.
     async fn owner(&self, ctx: &Context<'_>) -> Nullable<Option<ConfigurationOwner>> {
-        let loader = ctx.data_unchecked::<DataLoader<Relations>>();
-        Some(match (self.0.0.owner_user_id, self.0.0.owner_api_key_id) {
-            (Some(id), _) => loader.load_one(id).await.map(|row| row.map(|row| ConfigurationOwner::User(row.into()))),
-            (None, Some(id)) => {
-                loader.load_one(id).await.map(|row| row.map(|row| ConfigurationOwner::ApiKey(row.into())))
-            }
-            (None, None) => Ok(None),
+        Some(match self.0.0.owner() {
+            Actor::User(id) => loader::user(ctx, id).await.map(|found| found.map(ConfigurationOwner::User)),
+            Actor::ApiKey(id) => loader::api_key(ctx, id).await.map(|found| found.map(ConfigurationOwner::ApiKey)),
         })
     }
 

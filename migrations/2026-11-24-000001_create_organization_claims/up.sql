@@ -26,11 +26,6 @@ CREATE TABLE organization_tombstones (
 );
 ALTER TABLE organization_tombstones ENABLE ROW LEVEL SECURITY;
 ALTER TABLE organization_tombstones FORCE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT ON organization_tombstones TO patchbay_system;
+GRANT SELECT ON organization_tombstones TO patchbay_system;
 CREATE POLICY system ON organization_tombstones TO patchbay_system USING (true) WITH CHECK (true);
 
--- Deletion takes everything along: references end with the organization.
--- (A column of UPDATE, without which no row can be locked.)
-GRANT DELETE, UPDATE (updated_at) ON organizations TO patchbay_system;
--- Enough to count with.
-GRANT SELECT (organization_id, id) ON audit_log TO patchbay_system;

@@ -8,3 +8,5 @@ ALTER TABLE configurations ADD CONSTRAINT configurations_owner_user_id_fkey
 ALTER TABLE api_keys DROP CONSTRAINT api_keys_created_by_user_id_fkey;
 ALTER TABLE api_keys ADD CONSTRAINT api_keys_created_by_user_id_fkey
   FOREIGN KEY (organization_id, created_by_user_id) REFERENCES members (organization_id, user_id);
+REVOKE UPDATE (pending) ON users FROM patchbay_system;
+ALTER TABLE users DROP COLUMN pending;

@@ -7,6 +7,10 @@ ALTER TABLE configurations DROP CONSTRAINT configurations_owner_user_id_fkey;
 ALTER TABLE configurations ADD CONSTRAINT configurations_owner_user_id_fkey
   FOREIGN KEY (organization_id, owner_user_id) REFERENCES members (organization_id, user_id) ON UPDATE CASCADE;
 
+-- Added by e-mail address, and not come yet.
+ALTER TABLE users ADD COLUMN pending boolean NOT NULL DEFAULT false;
+GRANT UPDATE (pending) ON users TO patchbay_system;
+
 CREATE INDEX users_email_idx ON users (lower(email));
 CREATE INDEX identities_user_id_idx ON identities (user_id);
 GRANT UPDATE (user_id) ON members TO patchbay_system;

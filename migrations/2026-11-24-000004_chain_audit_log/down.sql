@@ -15,4 +15,4 @@ CREATE TABLE audit_log (
 );
 CALL protect('audit_log');
 GRANT SELECT, INSERT ON audit_log TO patchbay_app;
-REVOKE USAGE ON SCHEMA public FROM patchbay_auditor;
+REVOKE USAGE ON SCHEMA public FROM patchbay_operator;

@@ -1,22 +1,23 @@
 -- The log of the first days had no chain, and one cannot be made afterwards: its rows, of development databases only, go.
 DROP TABLE audit_log;
 
--- Prunes the log and can do nothing else. The service's login is not in it: what serves requests cannot delete a row.
+-- Prunes the log and deletes organizations. The service's login is not in it: what serves requests cannot delete a row of
+-- the log, nor have one deleted.
 DO $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'patchbay_auditor') THEN
-    CREATE ROLE patchbay_auditor NOLOGIN;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'patchbay_operator') THEN
+    CREATE ROLE patchbay_operator NOLOGIN;
   END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
   NULL; -- made by somebody else in this moment
 END $$;
 DO $$
 BEGIN
-  IF NOT pg_has_role(current_user, 'patchbay_auditor', 'MEMBER') THEN
-    GRANT patchbay_auditor TO CURRENT_USER;
+  IF NOT pg_has_role(current_user, 'patchbay_operator', 'MEMBER') THEN
+    GRANT patchbay_operator TO CURRENT_USER;
   END IF;
 END $$;
-GRANT USAGE ON SCHEMA public TO patchbay_auditor;
+GRANT USAGE ON SCHEMA public TO patchbay_operator;
 
 -- One row for each committed write, in the same transaction, and for refused and failed attempts. Each row's hash covers
 -- the row and the hash before it: see src/db/audit_log.rs.
@@ -50,8 +51,8 @@ CREATE INDEX audit_log_actor_id_idx ON audit_log (organization_id, actor_id, seq
 CREATE INDEX audit_log_created_at_idx ON audit_log (organization_id, created_at);
 CALL protect('audit_log');
 GRANT SELECT, INSERT ON audit_log TO patchbay_app, patchbay_system;
-GRANT SELECT, DELETE ON audit_log TO patchbay_auditor;
-CREATE POLICY auditor ON audit_log TO patchbay_auditor USING (true);
+GRANT SELECT, DELETE ON audit_log TO patchbay_operator;
+CREATE POLICY operator ON audit_log TO patchbay_operator USING (true);
 
 -- Where each organization's chain stands: rows that are missing at its end, or that were pruned at its beginning. The
 -- row is locked from the moment a write is recorded until it commits, so that the chain has no forks.
@@ -66,5 +67,5 @@ CREATE TABLE audit_heads (
 );
 CALL protect('audit_heads');
 GRANT SELECT, INSERT, UPDATE (sequence, hash) ON audit_heads TO patchbay_app, patchbay_system;
-GRANT SELECT, UPDATE (pruned_sequence, pruned_hash) ON audit_heads TO patchbay_auditor;
-CREATE POLICY auditor ON audit_heads TO patchbay_auditor USING (true) WITH CHECK (true);
+GRANT SELECT, UPDATE (pruned_sequence, pruned_hash) ON audit_heads TO patchbay_operator;
+CREATE POLICY operator ON audit_heads TO patchbay_operator USING (true) WITH CHECK (true);

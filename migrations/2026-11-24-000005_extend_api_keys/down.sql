@@ -1,5 +1,5 @@
 DROP POLICY organization_adds ON users;
-REVOKE INSERT (id, email) ON users FROM patchbay_app;
+REVOKE INSERT (id, email, pending) ON users FROM patchbay_app;
 REVOKE UPDATE (owner_user_id, owner_api_key_id) ON configurations FROM patchbay_app;
 REVOKE INSERT, DELETE, UPDATE (role, updated_at) ON members FROM patchbay_app;
 REVOKE UPDATE (name, scopes, expires_at, allowed_networks, hash, pepper_id) ON api_keys FROM patchbay_app;

@@ -21,5 +21,5 @@ GRANT UPDATE (last_used_at) ON api_keys TO patchbay_system;
 GRANT INSERT, DELETE, UPDATE (role, updated_at) ON members TO patchbay_app;
 GRANT UPDATE (owner_user_id, owner_api_key_id) ON configurations TO patchbay_app;
 -- Somebody who is added by e-mail address is a person without an identity until the first sign-in.
-GRANT INSERT (id, email) ON users TO patchbay_app;
+GRANT INSERT (id, email, pending) ON users TO patchbay_app;
 CREATE POLICY organization_adds ON users FOR INSERT TO patchbay_app WITH CHECK (true);

@@ -54,6 +54,7 @@ pub struct Caller {
     scopes: Vec<Scope>,
     reach: Option<Vec<OrganizationId>>,
     issuer: String,
+    has_current_secret: bool,
     provenance: Arc<Provenance>,
 }
 
@@ -68,7 +69,16 @@ impl Caller {
         provenance: &Arc<Provenance>,
     ) -> Self {
         let (issuer, provenance) = (issuer.to_owned(), provenance.clone());
-        Self { organization, actor: Actor::User(user), role, scopes: Vec::new(), reach, issuer, provenance }
+        Self {
+            organization,
+            actor: Actor::User(user),
+            role,
+            scopes: Vec::new(),
+            reach,
+            issuer,
+            has_current_secret: true,
+            provenance,
+        }
     }
 
     /// `role` is the current role of the person who made the key: a key never outranks its creator.
@@ -77,10 +87,20 @@ impl Caller {
         key: ApiKeyId,
         role: Role,
         scopes: Vec<Scope>,
+        has_current_secret: bool,
         provenance: &Arc<Provenance>,
     ) -> Self {
         let (reach, provenance) = (Some(vec![organization]), provenance.clone());
-        Self { organization, actor: Actor::ApiKey(key), role, scopes, reach, issuer: String::new(), provenance }
+        Self {
+            organization,
+            actor: Actor::ApiKey(key),
+            role,
+            scopes,
+            reach,
+            issuer: String::new(),
+            has_current_secret,
+            provenance,
+        }
     }
 
     /// The organization that the request is for. It comes with the credential, never from an argument.
@@ -111,6 +131,11 @@ impl Caller {
     /// Who issued the person's token; empty for API keys.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Whether it is the key's latest secret that was shown, and not the one before the last rotation.
+    pub fn has_current_secret(&self) -> bool {
+        self.has_current_secret
     }
 
     /// Where the request came from.

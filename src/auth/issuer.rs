@@ -165,8 +165,10 @@ impl Issuer {
     pub(super) fn email(&self, claims: &Map<String, Value>) -> Option<String> {
         let email = claims.get(self.email_claim.as_ref()?)?.as_str()?;
         let verified = claims.get("email_verified") == Some(&Value::Bool(true));
-        let plausible =
-            (3..=320).contains(&email.chars().count()) && email.contains('@') && !email.contains(char::is_control);
+        let plausible = (3..=320).contains(&email.len())
+            && email.is_ascii()
+            && email.contains('@')
+            && !email.contains(char::is_control);
         (verified && plausible).then(|| email.to_owned())
     }
 }

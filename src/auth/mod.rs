@@ -22,7 +22,7 @@ use self::api_key::PlainKey;
 use self::caller::{Actor, Caller, Provenance};
 use self::jwt::Verifier;
 use crate::clock::Clock;
-use crate::db::api_key::StoredKey;
+use crate::db::api_key::{Secret, StoredKey};
 use crate::db::organization::Organization;
 use crate::db::{self, Db};
 use crate::error::{Error, Result};
@@ -115,8 +115,9 @@ impl Authenticator {
             .system_read(async |tx| db::api_key::find_for_authentication(tx, key.key_id()).await)
             .await?
             .into_iter()
-            .find(|stored| stored.has(&hash, self.vault.root_key_id(), now))
+            .find_map(|stored| Some((stored.has(&hash, self.vault.root_key_id(), now)?, stored)))
             .ok_or(Error::Unauthenticated("the API key is unknown"))?;
+        let (secret, stored) = stored;
         if stored.revoked_at.is_some() {
             return Err(Error::Unauthenticated("the API key is revoked"));
         }
@@ -131,7 +132,8 @@ impl Authenticator {
         }
         self.note_use(&stored, now);
         let scopes = stored.scopes.into_iter().flatten().collect();
-        Ok(Caller::api_key(stored.organization_id, stored.id, stored.creator_role, scopes, provenance))
+        let is_current = secret == Secret::Current;
+        Ok(Caller::api_key(stored.organization_id, stored.id, stored.creator_role, scopes, is_current, provenance))
     }
 
     /// Has the minute of a key's use written down, once for each minute and not on the way of the request.

@@ -46,8 +46,21 @@ pub(super) async fn find(
                 (pinned, wanted) => pinned.or(wanted),
             };
             let mut membership = choose(&found, chosen)?;
-            if membership.is_none() && accept_pending(db, verified).await? {
-                membership = choose(&look_up(db, verified).await?, chosen)?;
+            if membership.is_none()
+                && let Some(email) = &verified.email
+            {
+                // Nobody is made a member by others alone: who comes says which offer to take up.
+                let Some(chosen) = chosen else {
+                    let offered = db.system_read(async |tx| db::member::list_pending(tx, email).await).await?;
+                    return Err(if offered.is_empty() {
+                        Error::Unauthenticated("the person is no member of the organization")
+                    } else {
+                        Error::OrganizationNeeded(offered)
+                    });
+                };
+                if accept_pending(db, verified, email, chosen).await? {
+                    membership = choose(&look_up(db, verified).await?, Some(chosen))?;
+                }
             }
             let Membership { organization_id, user_id, role } =
                 membership.ok_or(Error::Unauthenticated("the person is no member of the organization"))?;
@@ -115,12 +128,13 @@ fn choose(found: &Found, organization: Option<OrganizationId>) -> Result<Option<
     }
 }
 
-/// Whether there was a membership waiting for the person's verified e-mail address.
-async fn accept_pending(db: &Db, verified: &Verified) -> Result<bool> {
-    let Verified { issuer, subject, email: Some(email), .. } = verified else { return Ok(false) };
-    let accepted = db.system_write(async |tx| db::member::accept_pending(tx, issuer, subject, email).await).await?;
+/// Whether there was a membership waiting for the person's verified e-mail address in that organization.
+async fn accept_pending(db: &Db, verified: &Verified, email: &str, organization: OrganizationId) -> Result<bool> {
+    let Verified { issuer, subject, .. } = verified;
+    let accept = async |tx: &_| db::member::accept_pending(tx, issuer, subject, email, organization).await;
+    let accepted = db.system_write(accept).await?;
     if accepted {
-        tracing::info!(issuer, "somebody who was added by e-mail has come");
+        tracing::info!(issuer, %organization, "somebody who was added by e-mail has come");
     }
     Ok(accepted)
 }

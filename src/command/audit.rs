@@ -220,7 +220,7 @@ async fn prune(db: &Db, wanted: Option<&str>, keep_days: u64, as_json: bool) -> 
         let id = organization.id;
         let mut pruned = 0;
         loop {
-            let done = db.auditor_write(async |tx| audit_log::prune(tx, id, cutoff, BATCH).await).await;
+            let done = db.operator_write(async |tx| audit_log::prune(tx, id, cutoff, BATCH).await).await;
             match done.context("entries cannot be deleted; does the login own the tables?")? {
                 0 => break,
                 done => pruned += done,

@@ -179,7 +179,10 @@ fn explained(error: Error) -> anyhow::Error {
 }
 
 fn checked_email(email: &str) -> Result<&str> {
-    ensure!(email.contains('@') && !email.contains(char::is_control), "{email:?} is not an e-mail address");
+    ensure!(
+        email.is_ascii() && email.contains('@') && !email.contains(char::is_control),
+        "{email:?} is not an e-mail address"
+    );
     Ok(email)
 }
 
@@ -316,7 +319,7 @@ async fn add_member(db: &Db, arguments: &AddMemberArguments) -> Result<Said> {
 
 async fn delete(db: &Db, arguments: &DeleteArguments) -> Result<Said> {
     let DeleteArguments { organization, yes, .. } = arguments;
-    let deleted = db.system_write(async |tx| {
+    let deleted = db.operator_write(async |tx| {
         let Some(found) = find(tx, organization).await? else { return Ok(None) };
         if !yes {
             return Ok(Some((found, None)));
@@ -324,7 +327,10 @@ async fn delete(db: &Db, arguments: &DeleteArguments) -> Result<Said> {
         let tombstone = db::organization::delete(tx, &found).await?;
         Ok(Some((found, Some(tombstone))))
     });
-    let (found, tombstone) = deleted.await?.with_context(|| format!("there is no organization {organization}"))?;
+    let (found, tombstone) = deleted
+        .await
+        .context("it cannot be deleted; does the login own the tables?")?
+        .with_context(|| format!("there is no organization {organization}"))?;
     let Some(tombstone) = tombstone else {
         bail!("{} ({}) and everything in it would be gone for good; say --yes", found.name, found.id)
     };

@@ -211,6 +211,16 @@ pub async fn revoke_of(tx: &OrgTx, user: UserId) -> Result<Vec<ApiKeyId>> {
     .await?)
 }
 
+/// Gives every key without an end that one.
+pub async fn end_endless(tx: &OrgTx, end: DateTime<Utc>) -> Result<Vec<ApiKeyId>> {
+    let endless = api_keys::table::of(tx).filter(api_keys::expires_at.is_null()).filter(api_keys::revoked_at.is_null());
+    Ok(diesel::update(endless)
+        .set((api_keys::expires_at.eq(end), api_keys::version.eq(api_keys::version + 1)))
+        .returning(api_keys::id)
+        .get_results(&mut tx.conn())
+        .await?)
+}
+
 /// Notes that a key was used. Never on the way of a request.
 pub async fn touch(tx: &SystemTx, organization: OrganizationId, id: ApiKeyId, at: DateTime<Utc>) -> Result<()> {
     diesel::update(
@@ -333,14 +343,23 @@ pub struct StoredKey {
     pub creator_role: Role,
 }
 
+/// Which of a key's secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// The one of the last rotation.
+    Current,
+    /// The one before it.
+    Previous,
+}
+
 impl StoredKey {
-    /// Whether `hash` is of its secret, or of the one before while that still works.
-    pub fn has(&self, hash: &[u8; 32], pepper_id: &str, now: DateTime<Utc>) -> bool {
+    /// Whether `hash` is of its secret, or of the one before while that still works: which one.
+    pub fn has(&self, hash: &[u8; 32], pepper_id: &str, now: DateTime<Utc>) -> Option<Secret> {
         let current = self.pepper_id == pepper_id && bool::from(self.hash.ct_eq(hash));
         let previous = self.previous_pepper_id.as_deref() == Some(pepper_id)
             && self.previous_valid_until.is_some_and(|end| end > now)
             && self.previous_hash.as_ref().is_some_and(|previous| bool::from(previous.ct_eq(hash)));
-        current || previous
+        if current { Some(Secret::Current) } else { previous.then_some(Secret::Previous) }
     }
 
     /// Whether it may be used from there. One that is held to networks may not be used from nowhere.

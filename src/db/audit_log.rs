@@ -12,7 +12,7 @@
 //! can: [`Chain`] finds an edited, missing or moved row. Somebody who rewrites everything from some row on, heads
 //! included, is found by a head that was noted elsewhere before: `patchbay audit verify --anchor`.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::{try_join, try_join_all};
@@ -293,6 +293,20 @@ pub async fn find_many(tx: &OrgTx, ids: &[AuditEntryId]) -> Result<Vec<Entry>> {
         .select(Entry::as_select())
         .load(&mut tx.conn())
         .await?)
+}
+
+/// How many attempts of the caller were recorded in the last minute, among its latest entries.
+pub(super) async fn attempts_of_late(tx: &OrgTx) -> Result<usize> {
+    let latest: Vec<(String, DateTime<Utc>, DateTime<Utc>)> = audit_log::table::of(tx)
+        .filter(audit_log::actor_id.eq(tx.caller().actor().to_string()))
+        .order(audit_log::sequence.desc())
+        .limit(200)
+        .select((audit_log::action, audit_log::created_at, clock_timestamp()))
+        .load(&mut tx.conn())
+        .await?;
+    let is_attempt = |action: &str| action.ends_with("_refused") || action.ends_with("_failed");
+    let of_late = |at: DateTime<Utc>, now: DateTime<Utc>| now - at < TimeDelta::minutes(1);
+    Ok(latest.iter().filter(|(action, at, now)| of_late(*at, *now) && is_attempt(action)).count())
 }
 
 /// Records what the service, or its operator, did to an organization without a caller.

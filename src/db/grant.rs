@@ -184,13 +184,13 @@ fn shown(tx: &OrgTx) -> Predicate<diesel::dsl::InnerJoinQuerySource<grants::tabl
     if tx.caller().sees_all() { always(true) } else { owned_by_viewer!(tx) }
 }
 
-/// Gives access, or changes what an earlier grant to the same grantee allows.
+/// Gives access, or changes what an earlier grant to the same grantee allows. `None` when the grantee goes meanwhile.
 pub async fn put(
     tx: &OrgTx,
     configuration: ConfigurationId,
     grantee: Grantee,
     permission: Permission,
-) -> Result<Grant> {
+) -> Result<Option<Grant>> {
     let (user, api_key) = grantee.columns();
     let by = match tx.caller().actor() {
         Actor::User(id) => (grants::granted_by_user_id.eq(Some(id)), grants::granted_by_api_key_id.eq(None)),
@@ -207,27 +207,26 @@ pub async fn put(
     let before = known.as_ref().map(|grant| grant.permission.as_str());
     tx.changed(configuration, vec![Change::new(format!("grants.{}", grantee.describe()), before, permission.as_str())]);
     let grant = match known {
-        Some(known) => {
-            diesel::update(grants::table::of(tx).filter(grants::id.eq(known.id)))
-                .set(grants::permission.eq(permission))
-                .returning(Grant::as_returning())
-                .get_result(&mut tx.conn())
-                .await?
-        }
-        None => {
-            diesel::insert_into(grants::table)
-                .values((
-                    grants::id.eq(GrantId::generate()),
-                    grants::configuration_id.eq(configuration),
-                    grants::user_id.eq(user),
-                    grants::api_key_id.eq(api_key),
-                    grants::permission.eq(permission),
-                    by,
-                ))
-                .returning(Grant::as_returning())
-                .get_result(&mut tx.conn())
-                .await?
-        }
+        // It may be gone again, together with the grantee.
+        Some(known) => diesel::update(grants::table::of(tx).filter(grants::id.eq(known.id)))
+            .set(grants::permission.eq(permission))
+            .returning(Grant::as_returning())
+            .get_result(&mut tx.conn())
+            .await
+            .optional()?,
+        None => diesel::insert_into(grants::table)
+            .values((
+                grants::id.eq(GrantId::generate()),
+                grants::configuration_id.eq(configuration),
+                grants::user_id.eq(user),
+                grants::api_key_id.eq(api_key),
+                grants::permission.eq(permission),
+                by,
+            ))
+            .returning(Grant::as_returning())
+            .get_result(&mut tx.conn())
+            .await
+            .map(Some)?,
     };
     Ok(grant)
 }

@@ -102,5 +102,6 @@ pub async fn keep(tx: &OrgTx, once: Option<&Once>, answer: &impl Serialize) -> R
         ))
         .execute(&mut tx.conn());
     try_join(dropped, kept).await?;
+    tx.keep();
     Ok(())
 }

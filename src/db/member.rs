@@ -43,19 +43,23 @@ impl Member {
 pub enum Condition {
     /// Has this role.
     Role(Role),
-    /// Name or e-mail address hold this word, in any case.
+    /// The name holds this word, in any case; or the e-mail address, for those who may read it.
     Holds(String),
 }
 
 type Source = diesel::dsl::InnerJoinQuerySource<members::table, users::table>;
 
-fn predicate(condition: &Condition) -> Predicate<Source> {
+fn predicate(tx: &OrgTx, condition: &Condition) -> Predicate<Source> {
     match condition {
         Condition::Role(role) => Box::new(members::role.eq(*role)),
         Condition::Holds(word) => {
             let name: Predicate<Source> = Box::new(
                 users::name.is_not_null().and(strpos(lower(users::name.assume_not_null()), lower(word.clone())).gt(0)),
             );
+            // Who may not read addresses does not find people by them either, letter by letter.
+            if !tx.caller().sees_all() {
+                return name;
+            }
             let email: Predicate<Source> = Box::new(
                 users::email
                     .is_not_null()
@@ -71,7 +75,7 @@ pub async fn list(tx: &OrgTx, filter: &Filter<Condition>, page: &PageRequest) ->
     let query = || {
         members::table::of(tx)
             .inner_join(users::table)
-            .filter(filter.to_sql(&predicate))
+            .filter(filter.to_sql(&|condition| predicate(tx, condition)))
             .select(Member::as_select())
             .into_boxed()
     };
@@ -81,7 +85,7 @@ pub async fn list(tx: &OrgTx, filter: &Filter<Condition>, page: &PageRequest) ->
     }
     let total = members::table::of(tx)
         .inner_join(users::table)
-        .filter(filter.to_sql(&predicate))
+        .filter(filter.to_sql(&|condition| predicate(tx, condition)))
         .count()
         .get_result(&mut tx.conn());
     let (rows, total) = try_join(rows, total).await?;
@@ -108,10 +112,12 @@ pub async fn find_for_update(tx: &OrgTx, id: MemberId) -> Result<Option<Member>>
         .optional()?)
 }
 
-/// The organization's owners, locked: two who go at once must not both find the other one there.
+/// The organization's owners who have come, locked: two who go at once must not both find the other one there.
 pub async fn owners_for_update(tx: &OrgTx) -> Result<Vec<MemberId>> {
+    let pending = users::table.filter(users::id.eq(members::user_id)).filter(users::pending.eq(true));
     Ok(members::table::of(tx)
         .filter(members::role.eq(Role::Owner))
+        .filter(diesel::dsl::not(diesel::dsl::exists(pending)))
         .order(members::id.asc())
         .select(members::id)
         .for_update()
@@ -134,7 +140,7 @@ pub async fn add(tx: &OrgTx, email: &str, role: Role) -> Result<Member> {
     tx.changed(id, vec![Change::new("email", (), email), Change::new("role", (), role.as_str())]);
     // Nothing is read back: nobody sees the person before the membership is there.
     diesel::insert_into(users::table)
-        .values((users::id.eq(user), users::email.eq(email)))
+        .values((users::id.eq(user), users::email.eq(email), users::pending.eq(true)))
         .execute(&mut tx.conn())
         .await?;
     Ok(diesel::insert_into(members::table)
@@ -300,11 +306,33 @@ pub async fn put_as_told(
     }
 }
 
-/// Takes up what was offered to `email`, in any case of letters: the memberships of people who were added by that address
-/// and have never come. They go to the person whom `issuer` calls `subject`, who is one of them if not known yet. A person
+/// The organizations that have added somebody by `email` who has never come.
+pub async fn list_pending(tx: &SystemTx, email: &str) -> Result<Vec<OrganizationId>> {
+    Ok(members::table
+        .inner_join(users::table)
+        .filter(users::pending.eq(true))
+        .filter(users::email.is_not_null().and(lower(users::email.assume_not_null()).eq(lower(email.to_owned()))))
+        .order(members::organization_id.asc())
+        .select(members::organization_id)
+        .distinct()
+        .load(&mut tx.conn())
+        .await?)
+}
+
+/// Takes up what `organization` has offered to `email`, in any case of letters: the memberships of people who were added by
+/// that address and have never come. They go to the person whom `issuer` calls `subject`, who is one of them if not known yet. A person
 /// who has an identity is never touched.
-pub async fn accept_pending(tx: &SystemTx, issuer: &str, subject: &str, email: &str) -> Result<bool> {
+pub async fn accept_pending(
+    tx: &SystemTx,
+    issuer: &str,
+    subject: &str,
+    email: &str,
+    organization: OrganizationId,
+) -> Result<bool> {
+    let offered =
+        members::table.filter(members::user_id.eq(users::id)).filter(members::organization_id.eq(organization));
     let locked: Vec<UserId> = users::table
+        .filter(diesel::dsl::exists(offered))
         .filter(users::email.is_not_null().and(lower(users::email.assume_not_null()).eq(lower(email.to_owned()))))
         .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
         .order((users::created_at.asc(), users::id.asc()))

@@ -56,8 +56,8 @@ pub async fn migrate(settings: &Settings, direction: Direction) -> anyhow::Resul
             ["to create role", "admin option", "to grant role"].iter().any(|words| error.to_string().contains(words));
         let hint = if about_roles {
             "\nThe login may not make roles, or not hand them out. Let an administrator run once:\n  \
-             CREATE ROLE patchbay_app NOLOGIN; CREATE ROLE patchbay_system NOLOGIN; CREATE ROLE patchbay_auditor NOLOGIN;\n  \
-             GRANT patchbay_app, patchbay_system, patchbay_auditor TO <this login> WITH ADMIN OPTION;"
+             CREATE ROLE patchbay_app NOLOGIN; CREATE ROLE patchbay_system NOLOGIN; CREATE ROLE patchbay_operator NOLOGIN;\n  \
+             GRANT patchbay_app, patchbay_system, patchbay_operator TO <this login> WITH ADMIN OPTION;"
         } else {
             ""
         };

@@ -46,6 +46,7 @@ pub mod page;
 pub mod revocation;
 mod schema;
 mod scope;
+mod standing;
 mod text_enum;
 pub mod user;
 

@@ -40,8 +40,8 @@ pub struct OrganizationChanges {
     pub api_keys_may_never_expire: Option<bool>,
 }
 
-/// Changes the transaction's own organization.
-pub async fn update(tx: &OrgTx, changes: &OrganizationChanges) -> Result<Organization> {
+/// Changes the transaction's own organization. Keys without an end get this one when they may not be without any more.
+pub async fn update(tx: &OrgTx, changes: &OrganizationChanges, end: DateTime<Utc>) -> Result<Organization> {
     let mut recorded = Vec::new();
     if let Some(before) = find(tx).await? {
         if let Some(name) = &changes.name {
@@ -55,6 +55,11 @@ pub async fn update(tx: &OrgTx, changes: &OrganizationChanges) -> Result<Organiz
         }
     }
     tx.changed(tx.caller().organization(), recorded);
+    if changes.api_keys_may_never_expire == Some(false) {
+        for key in super::api_key::end_endless(tx, end).await? {
+            tx.also("api_key.updated", key, vec![Change::new("expiresAt", (), end.to_rfc3339())]);
+        }
+    }
     Ok(diesel::update(organizations::table::of(tx))
         .set((changes, organizations::updated_at.eq(diesel::dsl::now)))
         .returning(Organization::as_returning())

@@ -216,6 +216,7 @@ diesel::table! {
         name -> Nullable<Text>,
         email -> Nullable<Text>,
         created_at -> Timestamptz,
+        pending -> Bool,
         tokens_valid_from -> Nullable<Timestamptz>,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A transaction needs a [`Caller`] and an [`Action`], carries its organization by itself, and ends by itself. There is
 //! no other way to a connection: no `pool()`, no `begin()`. A write that names its subject leaves an audit row in the
-//! same commit; one that names none is rolled back, so nothing can be committed without.
+//! same commit; one that names none is rolled back, so nothing can be committed without (but for the answer to a repeat).
 //!
 //! What would surprise: `BEGIN`, the role and the organization travel *with* the first statement and not before it, so
 //! that a read costs one round trip. `COMMIT` of a read is sent and not waited for. It is never sent beside a statement,
@@ -11,7 +11,7 @@
 
 use std::fmt::Display;
 use std::ops::AsyncFnOnce;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,10 +20,11 @@ use diesel::prelude::*;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt as _;
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 
 use super::audit_log::{self, Change, Event, Recorded};
 use super::connect::{self, Settings};
+use super::standing;
 use crate::auth::caller::Caller;
 use crate::auth::policy::Action;
 use crate::error::{Code, Error, Result};
@@ -31,6 +32,9 @@ use crate::id::OrganizationId;
 
 /// How long a request waits for a free connection before it is told to come back.
 const POOL_WAIT: Duration = Duration::from_secs(5);
+
+/// The most attempts of one caller that are recorded in a minute: the log cannot be emptied, so it must not be flooded.
+const MAX_ATTEMPTS: usize = 30;
 
 tokio::task_local! {
     static STATEMENTS: Arc<AtomicU32>;
@@ -96,6 +100,8 @@ pub struct OrgTx {
     lease: Lease,
     caller: Caller,
     events: Mutex<Vec<Event>>,
+    /// Whether the answer to a repeat is worth a commit, though nothing else was changed.
+    kept: AtomicBool,
 }
 
 /// One transaction across organizations, for the few questions that come before one is known.
@@ -107,6 +113,11 @@ impl Db {
     /// A pool of at most `connections`, none of them opened yet.
     pub fn new(settings: &Settings, connections: usize) -> Self {
         Self(connect::pool(settings, connections))
+    }
+
+    async fn organization_tx(&self, caller: &Caller) -> Result<OrgTx> {
+        let lease = self.lease().await?;
+        Ok(OrgTx { lease, caller: caller.clone(), events: Mutex::default(), kept: AtomicBool::new(false) })
     }
 
     async fn lease(&self) -> Result<Lease> {
@@ -127,7 +138,7 @@ impl Db {
         T: Send,
     {
         caller.require(action)?;
-        let mut tx = OrgTx { lease: self.lease().await?, caller: caller.clone(), events: Mutex::default() };
+        let mut tx = self.organization_tx(caller).await?;
         let begin = begin("READ ONLY", "patchbay_app", Some(caller.organization()));
         let (begun, value) = join(tx.lease.connection().batch_execute(&begin), run(&tx)).await;
         tx.lease.end("COMMIT");
@@ -160,11 +171,20 @@ impl Db {
         T: Send,
     {
         caller.require(action)?;
-        let mut tx = OrgTx { lease: self.lease().await?, caller: caller.clone(), events: Mutex::default() };
+        let mut tx = self.organization_tx(caller).await?;
         let begin = begin("READ WRITE", "patchbay_app", Some(caller.organization()));
-        let (begun, value) = join(tx.lease.connection().batch_execute(&begin), run(&tx)).await;
+        // In one turn, in this order on the one connection: nothing is kept unless the caller still is who it was found
+        // to be when the request came.
+        let (begun, standing, value) =
+            join3(tx.lease.connection().batch_execute(&begin), standing::check(&tx), run(&tx)).await;
+        let value = standing.and(value);
         let events = std::mem::take(&mut *tx.events.lock().unwrap_or_else(PoisonError::into_inner));
+        let kept = tx.kept.load(Ordering::Relaxed);
         match (begun, value, events.is_empty()) {
+            (Ok(()), Ok(value), true) if kept => {
+                tx.lease.commit().await?;
+                Ok(value)
+            }
             (Ok(()), Ok(value), false) => {
                 let actor = Recorded::Actor(caller.actor().to_string(), caller.provenance());
                 audit_log::append(tx.conn(), caller.organization(), &actor, &action.event(), events).await?;
@@ -195,9 +215,14 @@ impl Db {
         let target = if short.is_empty() { caller.organization().to_string() } else { short };
         let event = Event { action: None, target, changes: Vec::new() };
         let recorded = async {
-            let mut tx = OrgTx { lease: self.lease().await?, caller: caller.clone(), events: Mutex::default() };
+            let mut tx = self.organization_tx(caller).await?;
             let begin = begin("READ WRITE", "patchbay_app", Some(caller.organization()));
             tx.lease.connection().batch_execute(&begin).await?;
+            if audit_log::attempts_of_late(&tx).await? >= MAX_ATTEMPTS {
+                tracing::warn!(caller = %caller.actor(), action = action.as_str(), how, "too many attempts to record each");
+                tx.lease.end("ROLLBACK");
+                return Ok(());
+            }
             let actor = Recorded::Actor(caller.actor().to_string(), caller.provenance());
             let name = format!("{}_{how}", action.as_str());
             audit_log::append(tx.conn(), caller.organization(), &actor, &name, vec![event]).await?;
@@ -238,16 +263,16 @@ impl Db {
         self.write_as("patchbay_system", run).await
     }
 
-    /// The same as the auditor, who may prune the audit log and nothing else. The service's login may not be that.
+    /// The same as the operator, who may prune the audit log and delete organizations. The service's login may not be that.
     ///
     /// # Errors
     /// What `run` or the database say.
-    pub async fn auditor_write<T, F>(&self, run: F) -> Result<T>
+    pub async fn operator_write<T, F>(&self, run: F) -> Result<T>
     where
         F: for<'t> AsyncFnOnce(&'t SystemTx) -> Result<T> + for<'t> Work<&'t SystemTx, Result<T>, Fut: Send> + Send,
         T: Send,
     {
-        self.write_as("patchbay_auditor", run).await
+        self.write_as("patchbay_operator", run).await
     }
 
     async fn write_as<T, F>(&self, role: &str, run: F) -> Result<T>
@@ -295,6 +320,11 @@ impl OrgTx {
     /// Names what a write is about, for the audit log. A write that never says is not committed.
     pub fn about(&self, target: impl Display) {
         self.changed(target, Vec::new());
+    }
+
+    /// Commits although nothing was changed: what was answered is kept for repeats.
+    pub(in crate::db) fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     /// The same, and what changed of it.

@@ -82,6 +82,10 @@ pub async fn add_identity(tx: &SystemTx, issuer: &str, subject: &str, user: User
         .values((identities::issuer.eq(issuer), identities::subject.eq(subject), identities::user_id.eq(user)))
         .execute(&mut tx.conn())
         .await?;
+    diesel::update(users::table.filter(users::id.eq(user)).filter(users::pending.eq(true)))
+        .set(users::pending.eq(false))
+        .execute(&mut tx.conn())
+        .await?;
     Ok(())
 }
 
@@ -134,7 +138,7 @@ pub async fn find_or_create_pending(tx: &SystemTx, email: &str) -> Result<UserId
     }
     let id = UserId::generate();
     diesel::insert_into(users::table)
-        .values((users::id.eq(id), users::email.eq(email)))
+        .values((users::id.eq(id), users::email.eq(email), users::pending.eq(true)))
         .execute(&mut tx.conn())
         .await?;
     Ok(id)

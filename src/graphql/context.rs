@@ -34,7 +34,8 @@ impl From<Failure> for async_graphql::Error {
             Error::Unauthenticated(_) => (UNAUTHENTICATED.to_owned(), None),
             Error::OrganizationNeeded(own) => {
                 let own: Vec<_> = own.iter().map(ToString::to_string).collect();
-                let message = format!("Name the organization that is meant with X-Organization-Id: {}.", own.join(", "));
+                let message =
+                    format!("Name the organization that is meant with X-Organization-Id: {}.", own.join(", "));
                 (message, Some("X-Organization-Id".to_owned()))
             }
             Error::Forbidden(action) => (format!("Not allowed: {action} needs {}.", action.requirement()), None),

@@ -63,7 +63,8 @@ fn write(value: &Value, out: &mut Vec<u8>) {
             members.sort_by_key(|(name, _)| *name);
             out.push(b'{');
             for (name, member) in members {
-                out.extend_from_slice(name.as_bytes());
+                // Quoted: a name may hold what stands between names.
+                out.extend_from_slice(Value::String(name.to_string()).to_string().as_bytes());
                 out.push(b':');
                 write(member, out);
                 out.push(b',');

@@ -146,8 +146,8 @@ impl MemberMutation {
         answer(set_role(ctx.app(), ctx.caller(), &id, role.into()).await)
     }
 
-    /// Removes a member. Configurations go to `transferTo`, or are deleted with their credentials; API keys that the person
-    /// made end. People only. [role admin; owners only by owners]
+    /// Removes a member. Configurations go to `transferTo`, who gives them credentials of their own, or are deleted; the
+    /// person's credentials are destroyed either way, and API keys that the person made end. People only. [role admin; owners only by owners]
     async fn organization_member_remove(
         &self,
         ctx: &Context<'_>,
@@ -194,7 +194,12 @@ async fn add(app: &App, caller: &Caller, email: &str, role: Role) -> crate::erro
         let has_form = email
             .split_once('@')
             .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
-        if !has_form || email.len() > MAX_EMAIL || email.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        // Letters of other alphabets that lower case makes equal to ours would let somebody else in.
+        if !has_form
+            || !email.is_ascii()
+            || email.len() > MAX_EMAIL
+            || email.contains(|c: char| c.is_whitespace() || c.is_control())
+        {
             return Err(Rejection::new(Code::Invalid, &["email"], "This is no e-mail address.").into());
         }
         if db::member::has_email(tx, email).await? {

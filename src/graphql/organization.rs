@@ -1,7 +1,9 @@
 //! Organizations, and people. Who belongs to one is in [`member`].
 
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
+use chrono::Days;
 
+use super::api_key::mutation::DEFAULT_DAYS;
 use super::api_key::{self, ApiKeyConnection, ApiKeyFilter};
 use super::audit_log::{self, AuditLogEntryConnection, AuditLogFilter};
 use super::connection::PageArguments;
@@ -277,9 +279,10 @@ impl OrganizationMutation {
         #[graphql(desc = "1 to 120 characters.")] name: Option<String>,
         #[graphql(desc = "1 to 63 of a-z, 0-9 and dashes, not beginning with a dash. No other organization has it.")]
         slug: Option<String>,
-        #[graphql(desc = "Whether API keys may be without an end. [role owner]")] api_keys_may_never_expire: Option<
-            bool,
-        >,
+        #[graphql(
+            desc = "Whether API keys may be without an end; false gives those that are one, 90 days from now. [role owner]"
+        )]
+        api_keys_may_never_expire: Option<bool>,
     ) -> Nullable<OrganizationUpdatePayload> {
         let changes = OrganizationChanges { name, slug, api_keys_may_never_expire };
         answer(update(ctx, changes).await)
@@ -310,9 +313,12 @@ async fn update(ctx: &Context<'_>, changes: OrganizationChanges) -> crate::error
         return Err(Error::Rejected(rejections));
     }
     let target = caller.organization().to_string();
+    let end = app.clock.now() + Days::new(DEFAULT_DAYS);
     let updated = app
         .db
-        .write(caller, Action::OrganizationUpdate, &target, async |tx| db::organization::update(tx, &changes).await)
+        .write(caller, Action::OrganizationUpdate, &target, async |tx| {
+            db::organization::update(tx, &changes, end).await
+        })
         .await;
     match updated {
         Ok(row) => Ok(OrganizationUpdatePayload { organization: Some(row.into()), user_errors: Vec::new() }),

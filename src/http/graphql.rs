@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, ServerError, Value, Variables};
@@ -285,6 +286,9 @@ impl Parameters {
     }
 }
 
+/// How long it may take from who is calling to what is asked before the former is found out again.
+const PROMPT: Duration = Duration::from_millis(500);
+
 /// How a request came.
 enum Way {
     /// With GET: queries only.
@@ -316,9 +320,11 @@ pub(super) async fn post(
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Response {
+    let began = Instant::now();
     // Nothing is read of a body whose sender is not known.
-    let headers = request.headers();
-    let (exchange, caller) = match begin(&shared, &id, headers, request.extensions()).await {
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    let (mut exchange, mut caller) = match begin(&shared, &id, headers, &parts.extensions).await {
         Ok(begun) => begun,
         Err(response) => return *response,
     };
@@ -339,7 +345,7 @@ pub(super) async fn post(
             return exchange.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", message, Some("Idempotency-Key"));
         }
     };
-    let body = match Bytes::from_request(request, &()).await {
+    let body = match Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await {
         Ok(body) => body,
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             let message = format!("A request has at most {} bytes.", shared.app.api.max_request_bytes);
@@ -347,6 +353,13 @@ pub(super) async fn post(
         }
         Err(_) => return exchange.refuse(StatusCode::BAD_REQUEST, "BAD_REQUEST", "The body could not be read.", None),
     };
+    // Who takes long over a body may have been shown the door meanwhile.
+    if began.elapsed() > PROMPT {
+        (exchange, caller) = match begin(&shared, &id, headers, &parts.extensions).await {
+            Ok(begun) => begun,
+            Err(response) => return *response,
+        };
+    }
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         let message = "Batches are not supported; send one operation in one request.";
         return exchange.refuse(StatusCode::BAD_REQUEST, "BATCHING_DISABLED", message, None);
@@ -406,13 +419,16 @@ async fn begin(
             return Err(Box::new(response));
         }
         Err(other) => {
-            let unavailable = matches!(other, Error::Unavailable(_));
+            let status = match other {
+                Error::OrganizationNeeded(_) => StatusCode::BAD_REQUEST,
+                Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
             let error: async_graphql::Error = context::Failure::from(other).into();
             let error = error.into_server_error(async_graphql::Pos::default());
             let error = ServerError { locations: Vec::new(), ..error };
-            let status = if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
             let mut response = exchange.respond(status, None, &[error]);
-            if unavailable {
+            if status == StatusCode::SERVICE_UNAVAILABLE {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             return Err(Box::new(response));

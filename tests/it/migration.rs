@@ -65,7 +65,7 @@ async fn an_owner_who_may_not_make_roles_is_told_what_to_do() {
     // Roles are the server's: where they are there already, nobody needs to make them. Other tests have made them.
     for statement in [
         "DO $$ BEGIN CREATE ROLE test_owner LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-        "REVOKE patchbay_app, patchbay_system, patchbay_auditor FROM test_owner",
+        "REVOKE patchbay_app, patchbay_system, patchbay_operator FROM test_owner",
         "CREATE DATABASE test_plain_owner OWNER test_owner",
     ] {
         admin.batch_execute(statement).await.unwrap();
@@ -73,9 +73,9 @@ async fn an_owner_who_may_not_make_roles_is_told_what_to_do() {
     let database = server().with_database("test_plain_owner").with_user("test_owner");
     let refused = migration::migrate(&database, Direction::Up).await.unwrap_err().to_string();
     assert!(refused.contains("must have admin option on role"), "{refused}");
-    assert!(refused.contains("GRANT patchbay_app, patchbay_system, patchbay_auditor TO"), "{refused}");
+    assert!(refused.contains("GRANT patchbay_app, patchbay_system, patchbay_operator TO"), "{refused}");
     admin
-        .batch_execute("GRANT patchbay_app, patchbay_system, patchbay_auditor TO test_owner WITH ADMIN OPTION")
+        .batch_execute("GRANT patchbay_app, patchbay_system, patchbay_operator TO test_owner WITH ADMIN OPTION")
         .await
         .unwrap();
     assert!(!migration::migrate(&database, Direction::Up).await.unwrap().is_empty());

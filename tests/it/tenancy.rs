@@ -137,7 +137,7 @@ async fn roles_may_do_few_things() {
     .await;
     insta::assert_snapshot!(roles.join("\n"), @"
     patchbay_app login=f super=f bypass=f inherit=t
-    patchbay_auditor login=f super=f bypass=f inherit=t
+    patchbay_operator login=f super=f bypass=f inherit=t
     patchbay_service login=t super=f bypass=f inherit=f
     patchbay_system login=f super=f bypass=f inherit=t
     ");

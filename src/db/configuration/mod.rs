@@ -221,6 +221,13 @@ pub async fn find(tx: &OrgTx, id: ConfigurationId) -> Result<Option<WithCredenti
     Ok(find_many(tx, &[id]).await?.pop())
 }
 
+/// Whether there is such a configuration, and the caller may not see it.
+pub async fn is_hidden(tx: &OrgTx, id: ConfigurationId) -> Result<bool> {
+    let seen: Predicate<configurations::table> = visible!(tx);
+    let hidden = configurations::table::of(tx).filter(configurations::id.eq(id)).filter(diesel::dsl::not(seen));
+    Ok(diesel::select(diesel::dsl::exists(hidden)).get_result(&mut tx.conn()).await?)
+}
+
 /// One, if it is visible, locked against other writers until the transaction ends.
 pub async fn find_for_update(tx: &OrgTx, id: ConfigurationId) -> Result<Option<(Configuration, Access)>> {
     Ok(find_many_for_update(tx, &[id]).await?.pop())

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Configuration, HealthStatus, Owner};
 use crate::auth::caller::Actor;
 use crate::db::audit_log::Change;
-use crate::db::schema::{configurations, grants};
+use crate::db::schema::{configurations, credentials, grants};
 use crate::db::scope::{OrgTable, OrgTx};
 use crate::error::Result;
 use crate::id::{ApiKeyId, ConfigurationId, ConnectorId, UserId};
@@ -161,7 +161,7 @@ pub async fn record_health(
     Ok(())
 }
 
-/// Gives the configurations of somebody who leaves to another owner. How many.
+/// Gives the configurations of somebody who leaves to another owner, without their credentials. How many.
 pub async fn transfer(tx: &OrgTx, from: UserId, to: Owner) -> Result<usize> {
     let (user, api_key) = owner_columns(to);
     let moved: Vec<ConfigurationId> =
@@ -169,12 +169,21 @@ pub async fn transfer(tx: &OrgTx, from: UserId, to: Owner) -> Result<usize> {
             .set((
                 configurations::owner_user_id.eq(user),
                 configurations::owner_api_key_id.eq(api_key),
+                configurations::health_status.eq(HealthStatus::Unknown),
+                configurations::last_error.eq(None::<String>),
                 configurations::version.eq(configurations::version + 1),
                 configurations::updated_at.eq(diesel::dsl::now),
             ))
             .returning(configurations::id)
             .get_results(&mut tx.conn())
             .await?;
+    // Credentials are a person's, and nobody is handed those of somebody else.
+    let credentials = credentials::table::of(tx).filter(credentials::configuration_id.eq_any(moved.clone()));
+    let destroyed: Vec<ConfigurationId> =
+        diesel::delete(credentials).returning(credentials::configuration_id).get_results(&mut tx.conn()).await?;
+    for id in &destroyed {
+        tx.also("credential.destroyed", id, Vec::new());
+    }
     // The heir owns them now, and needs no grant.
     let of_heir = grants::table::of(tx)
         .filter(grants::configuration_id.eq_any(moved.clone()))

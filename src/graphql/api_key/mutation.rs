@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object};
 use chrono::{Days, TimeDelta, Utc};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use secrecy::ExposeSecret;
 
 use super::{ApiKey, ApiKeyScope};
@@ -23,7 +23,8 @@ use crate::graphql::scalar::DateTime;
 use crate::graphql::user_error::{answer, payload};
 use crate::id::ApiKeyId;
 
-const DEFAULT_DAYS: u64 = 90;
+/// How long a key lives when nothing is said.
+pub const DEFAULT_DAYS: u64 = 90;
 const MAX_DAYS: u64 = 365;
 const MAX_NETWORKS: usize = 20;
 /// The longest time for which two secrets of a key work, in seconds.
@@ -102,6 +103,15 @@ fn check_networks(networks: &[String], rejections: &mut Vec<Rejection>) -> Vec<S
     let mut canonical = Vec::new();
     for (index, text) in networks.iter().enumerate() {
         let network = text.parse::<IpNet>().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
+        // An IPv4 address in IPv6's clothes is compared as what it is.
+        let network = network.map(|network| match network {
+            IpNet::V6(six) if six.prefix_len() >= 96 => six
+                .addr()
+                .to_ipv4_mapped()
+                .and_then(|address| Ipv4Net::new(address, six.prefix_len() - 96).ok())
+                .map_or(network, IpNet::V4),
+            network => network,
+        });
         if let Ok(network) = network {
             canonical.push(network.trunc().to_string());
         } else {
@@ -276,9 +286,7 @@ async fn update(
                 let message = "There is nothing to change: give at least one field.";
                 return Err(Rejection::new(Code::Required, &["input"], message).into());
             }
-            if row.revoked_at.is_some() {
-                return Err(Rejection::new(Code::InvalidState, &["id"], "The API key is revoked.").into());
-            }
+            check_not_ended(&row, app.clock.now())?;
             db::api_key::update(tx, &row, &changes).await
         })
         .await?;
@@ -308,6 +316,16 @@ async fn rotate(
                 return Err(Rejection::new(Code::Invalid, &["overlapSeconds"], message).into());
             }
             let row = db::api_key::find_for_update(tx, id).await?.ok_or_else(not_found)?;
+            // Who is shown a key's secret acts as the key: nobody else than who made it, and itself.
+            if matches!(caller.actor(), Actor::User(user) if user != row.created_by_user_id) {
+                let message = "Only the person who made a key rotates it; revoke it, and create another one.";
+                return Err(Rejection::new(Code::PermissionDenied, &["id"], message).into());
+            }
+            // A secret that leaked, and is on its way out, must not throw out the good one.
+            if !caller.has_current_secret() {
+                let message = "This secret was rotated already; use the new one.";
+                return Err(Rejection::new(Code::PermissionDenied, &["id"], message).into());
+            }
             let now = app.clock.now();
             check_not_ended(&row, now)?;
             let key = PlainKey::generate_for(&row.key_id);
@@ -356,8 +374,8 @@ impl ApiKeyMutation {
         answer(update(ctx.app(), ctx.caller(), &id, input, expected_version).await)
     }
 
-    /// Gives a new secret; the old one works for `overlapSeconds` more. The one before that ends at once. [role admin, or
-    /// the key itself]
+    /// Gives a new secret; the old one works for `overlapSeconds` more. The one before that ends at once. [role admin and
+    /// who made the key, or the key itself]
     async fn api_key_rotate(
         &self,
         ctx: &Context<'_>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::PersonalConnectorConfiguration;
 use super::credentials::CredentialsInput;
-use super::mutation::{check_configuration, explain_name, reject};
+use super::mutation::{check_configuration, explain_name, reject, replay};
 use crate::app::App;
 use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::Action;
@@ -126,7 +126,7 @@ async fn create(
             if credentials.is_some() {
                 caller.require(Action::CredentialWrite)?;
             }
-            if let Some(row) = idempotency_key::replay(tx, once.as_ref()).await? {
+            if let Some(row) = replay(tx, once.as_ref(), &["idempotencyKey"]).await? {
                 return Ok(row);
             }
             let connector = connector_for_new(tx, &personal_connector_id).await?;
@@ -151,6 +151,15 @@ async fn create(
             personal_connector_configuration: Some(row.into()),
             user_errors: Vec::new(),
         }),
+        // The owner has gone while the request was under way.
+        Err(error)
+            if matches!(
+                error.constraint(),
+                Some("configurations_owner_user_id_fkey" | "configurations_owner_api_key_id_fkey")
+            ) =>
+        {
+            Err(Rejection::not_found(&["input", "owner"], "owner").into())
+        }
         Err(error) => Err(explain_name(app, caller, error, owner, &personal_connector_id, &name).await),
     }
 }

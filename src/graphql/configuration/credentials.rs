@@ -5,7 +5,7 @@ use secrecy::SecretString;
 
 use super::PersonalConnectorConfiguration;
 use super::mutation::{
-    PersonalConnectorConfigurationUpdatePayload, connector_of, lock, read_back, readable, reject, updated,
+    PersonalConnectorConfigurationUpdatePayload, connector_of, lock, read_back, readable, reject, replay, updated,
 };
 use crate::auth::caller::Caller;
 use crate::auth::policy::Action;
@@ -125,7 +125,7 @@ impl CredentialMutation {
             Err(error) => return answer(Err(error)),
         };
         let rotated = app.db.write(caller, Action::CredentialWrite, &id, async |tx| {
-            if let Some(row) = idempotency_key::replay(tx, once.as_ref()).await? {
+            if let Some(row) = replay(tx, once.as_ref(), &["id"]).await? {
                 return Ok(rotated(caller, row));
             }
             let (row, _) = lock(tx, &id, None, Access::may_control).await?;

@@ -100,6 +100,11 @@ impl GranteeInput {
     }
 }
 
+/// The grantee has gone while the request was under way.
+fn gone() -> Rejection {
+    Rejection::not_found(&["to"], "grantee")
+}
+
 payload!(
     /// What giving access gave.
     PersonalConnectorConfigurationGrantPayload {
@@ -133,7 +138,12 @@ impl GrantMutation {
                 }
                 require_owner(tx, actor, &["to"]).await?;
             }
-            let grant = db::grant::put(tx, row.id, grantee, permission.into()).await?;
+            let grant = db::grant::put(tx, row.id, grantee, permission.into()).await;
+            let grant = grant.map_err(|error| match error.constraint() {
+                Some("grants_user_id_fkey" | "grants_api_key_id_fkey") => gone().into(),
+                _ => error,
+            })?;
+            let grant = grant.ok_or_else(gone)?;
             let count = i32::try_from(db::grant::count(tx, row.id).await?).unwrap_or(i32::MAX);
             if count > MAX_GRANTS {
                 let message = format!("A configuration has at most {MAX_GRANTS} grants; give it to the organization.");

@@ -12,6 +12,7 @@ use crate::auth::policy::Action;
 use crate::connector::configuration as rules;
 use crate::connector::{Connector, custom};
 use crate::db::configuration::{Access, Configuration, ConfigurationChanges, Owner, WithCredential};
+use crate::db::idempotency_key::{self, Once};
 use crate::db::{self, OrgTx};
 use crate::error::{Code, Detail, Error, Rejection, Result};
 use crate::graphql::context::{Nullable, RequestContext as _};
@@ -97,6 +98,15 @@ pub(super) async fn lock(
 pub(super) fn not_permitted(field: &[&str]) -> Rejection {
     let message = "This is for the owner of the configuration, or an admin; what was granted does not include it.";
     Rejection::new(Code::PermissionDenied, field, message)
+}
+
+/// What was answered the first time, unless the caller has lost sight of it since.
+pub(super) async fn replay(tx: &OrgTx, once: Option<&Once>, field: &[&str]) -> Result<Option<WithCredential>> {
+    let Some(row) = idempotency_key::replay::<WithCredential>(tx, once).await? else { return Ok(None) };
+    if db::configuration::is_hidden(tx, row.0.id).await? {
+        return Err(Rejection::not_found(field, "personal connector configuration").into());
+    }
+    Ok(Some(row))
 }
 
 pub(super) async fn read_back(tx: &OrgTx, id: ConfigurationId) -> Result<WithCredential> {

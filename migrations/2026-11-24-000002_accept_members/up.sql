@@ -7,8 +7,9 @@ ALTER TABLE configurations DROP CONSTRAINT configurations_owner_user_id_fkey;
 ALTER TABLE configurations ADD CONSTRAINT configurations_owner_user_id_fkey
   FOREIGN KEY (organization_id, owner_user_id) REFERENCES members (organization_id, user_id) ON UPDATE CASCADE;
 
--- Added by e-mail address, and not come yet.
-ALTER TABLE users ADD COLUMN pending boolean NOT NULL DEFAULT false;
+-- Added by e-mail address, and not come yet: by whom. What an organization alone has offered must be asked for by name.
+ALTER TABLE users ADD COLUMN pending text
+  CONSTRAINT users_pending_check CHECK (pending IN ('organization', 'operator'));
 GRANT UPDATE (pending) ON users TO patchbay_system;
 
 CREATE INDEX users_email_idx ON users (lower(email));

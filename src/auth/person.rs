@@ -49,14 +49,17 @@ pub(super) async fn find(
             if membership.is_none()
                 && let Some(email) = &verified.email
             {
-                // Nobody is made a member by others alone: who comes says which offer to take up.
-                let Some(chosen) = chosen else {
-                    let offered = db.system_read(async |tx| db::member::list_pending(tx, email).await).await?;
-                    return Err(if offered.is_empty() {
-                        Error::Unauthenticated("the person is no member of the organization")
-                    } else {
-                        Error::OrganizationNeeded(offered)
-                    });
+                // Nobody is made a member by an organization alone: who comes says which offer to take up. Only what the
+                // operator has offered, and nobody else, is taken up unasked.
+                let chosen = match chosen {
+                    Some(chosen) => chosen,
+                    None => match db.system_read(async |tx| db::member::list_pending(tx, email).await).await?[..] {
+                        [] => return Err(Error::Unauthenticated("the person is no member of the organization")),
+                        [(only, true)] => only,
+                        ref several => {
+                            return Err(Error::OrganizationNeeded(several.iter().map(|(id, _)| *id).collect()));
+                        }
+                    },
                 };
                 if accept_pending(db, verified, email, chosen).await? {
                     membership = choose(&look_up(db, verified).await?, Some(chosen))?;

@@ -114,7 +114,7 @@ pub async fn find_for_update(tx: &OrgTx, id: MemberId) -> Result<Option<Member>>
 
 /// The organization's owners who have come, locked: two who go at once must not both find the other one there.
 pub async fn owners_for_update(tx: &OrgTx) -> Result<Vec<MemberId>> {
-    let pending = users::table.filter(users::id.eq(members::user_id)).filter(users::pending.eq(true));
+    let pending = users::table.filter(users::id.eq(members::user_id)).filter(users::pending.is_not_null());
     Ok(members::table::of(tx)
         .filter(members::role.eq(Role::Owner))
         .filter(diesel::dsl::not(diesel::dsl::exists(pending)))
@@ -140,7 +140,7 @@ pub async fn add(tx: &OrgTx, email: &str, role: Role) -> Result<Member> {
     tx.changed(id, vec![Change::new("email", (), email), Change::new("role", (), role.as_str())]);
     // Nothing is read back: nobody sees the person before the membership is there.
     diesel::insert_into(users::table)
-        .values((users::id.eq(user), users::email.eq(email), users::pending.eq(true)))
+        .values((users::id.eq(user), users::email.eq(email), users::pending.eq(super::user::BY_ORGANIZATION)))
         .execute(&mut tx.conn())
         .await?;
     Ok(diesel::insert_into(members::table)
@@ -306,14 +306,14 @@ pub async fn put_as_told(
     }
 }
 
-/// The organizations that have added somebody by `email` who has never come.
-pub async fn list_pending(tx: &SystemTx, email: &str) -> Result<Vec<OrganizationId>> {
+/// The organizations to which somebody was added by `email` who has never come, and whether the operator did that.
+pub async fn list_pending(tx: &SystemTx, email: &str) -> Result<Vec<(OrganizationId, bool)>> {
     Ok(members::table
         .inner_join(users::table)
-        .filter(users::pending.eq(true))
+        .filter(users::pending.is_not_null())
         .filter(users::email.is_not_null().and(lower(users::email.assume_not_null()).eq(lower(email.to_owned()))))
         .order(members::organization_id.asc())
-        .select(members::organization_id)
+        .select((members::organization_id, users::pending.is_not_distinct_from(super::user::BY_OPERATOR)))
         .distinct()
         .load(&mut tx.conn())
         .await?)

@@ -216,7 +216,7 @@ diesel::table! {
         name -> Nullable<Text>,
         email -> Nullable<Text>,
         created_at -> Timestamptz,
-        pending -> Bool,
+        pending -> Nullable<Text>,
         tokens_valid_from -> Nullable<Timestamptz>,
     }
 }

@@ -10,6 +10,10 @@ use super::scope::{OrgTx, SystemTx};
 use crate::error::Result;
 use crate::id::UserId;
 
+/// Who has added a person that has not come yet.
+pub(super) const BY_ORGANIZATION: &str = "organization";
+pub(super) const BY_OPERATOR: &str = "operator";
+
 /// A person.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(diesel::pg::Pg))]
@@ -82,8 +86,8 @@ pub async fn add_identity(tx: &SystemTx, issuer: &str, subject: &str, user: User
         .values((identities::issuer.eq(issuer), identities::subject.eq(subject), identities::user_id.eq(user)))
         .execute(&mut tx.conn())
         .await?;
-    diesel::update(users::table.filter(users::id.eq(user)).filter(users::pending.eq(true)))
-        .set(users::pending.eq(false))
+    diesel::update(users::table.filter(users::id.eq(user)).filter(users::pending.is_not_null()))
+        .set(users::pending.eq(None::<String>))
         .execute(&mut tx.conn())
         .await?;
     Ok(())
@@ -138,7 +142,7 @@ pub async fn find_or_create_pending(tx: &SystemTx, email: &str) -> Result<UserId
     }
     let id = UserId::generate();
     diesel::insert_into(users::table)
-        .values((users::id.eq(id), users::email.eq(email), users::pending.eq(true)))
+        .values((users::id.eq(id), users::email.eq(email), users::pending.eq(BY_OPERATOR)))
         .execute(&mut tx.conn())
         .await?;
     Ok(id)

@@ -125,19 +125,25 @@ async fn both_secrets_work_while_they_overlap() {
     let status =
         async |secret: &str| app.anonymous().with("x-api-key", secret).gql(WHO, json!({})).await.status.as_u16();
     let rotate = async |client: &Client, overlap: i32| client.gql(ROTATE, json!({"id": id, "overlap": overlap})).await;
-    let rotated = rotate(&acme.owner, 3600).await;
+    let rotated = rotate(&acme.owner, 1800).await;
     let second = rotated.data("/apiKeyRotate/secret").as_str().unwrap().to_owned();
     assert_ne!(first, second);
     assert_eq!(first[..20], second[..20], "the public part stays");
     assert_eq!((status(&first).await, status(&second).await), (200, 200));
     let end = rotated.data("/apiKeyRotate/apiKey/previousSecretValidUntil").as_str().unwrap();
-    assert_eq!(end.parse::<chrono::DateTime<chrono::Utc>>().unwrap(), app.clock.now() + TimeDelta::hours(1));
+    assert_eq!(end.parse::<chrono::DateTime<chrono::Utc>>().unwrap(), app.clock.now() + TimeDelta::minutes(30));
+    // The old secret, which may have leaked, does not throw out the new one.
+    let old = app.anonymous().with("x-api-key", &first);
+    assert_eq!(rotate(&old, 0).await.user_errors(), ["PERMISSION_DENIED at id"]);
+    // Nor may another admin: whoever is shown the secret is the key.
+    let other = acme.person(Role::Owner).await;
+    assert_eq!(rotate(&other, 0).await.user_errors(), ["PERMISSION_DENIED at id"]);
     // The key itself may, too; with a third secret the first one ends at once.
-    let third = rotate(&app.anonymous().with("x-api-key", &second), 3600).await;
+    let third = rotate(&app.anonymous().with("x-api-key", &second), 1800).await;
     let third = third.data("/apiKeyRotate/secret").as_str().unwrap().to_owned();
     assert_eq!((status(&first).await, status(&second).await, status(&third).await), (401, 200, 200));
-    app.clock.advance(TimeDelta::minutes(59));
-    let owner = acme.person(Role::Owner).await;
+    app.clock.advance(TimeDelta::minutes(29));
+    let owner = acme.owner.clone();
     assert_eq!(status(&second).await, 200);
     app.clock.advance(TimeDelta::minutes(1));
     assert_eq!((status(&second).await, status(&third).await), (401, 200));
@@ -256,7 +262,20 @@ async fn a_key_is_changed_in_what_is_given() {
     let (_, endless) =
         make(&acme.owner, json!({"name": "endless", "scopes": ["members_read"], "expiresAt": null})).await;
     app.clock.advance(TimeDelta::days(4000));
-    assert_eq!(app.anonymous().with("x-api-key", &endless).gql(WHO, json!({})).await.status, 200);
+    let endless = app.anonymous().with("x-api-key", &endless);
+    assert_eq!(endless.gql(WHO, json!({})).await.status, 200);
+    // With the permission goes endlessness.
+    let owner = acme.person(Role::Owner).await;
+    owner.gql("mutation { organizationUpdate(apiKeysMayNeverExpire: false) { userErrors { code } } }", json!({})).await;
+    app.clock.advance(TimeDelta::days(89));
+    assert_eq!(endless.gql(WHO, json!({})).await.status, 200);
+    app.clock.advance(TimeDelta::days(1));
+    assert_eq!(endless.gql(WHO, json!({})).await.status, 401);
+    // What has ended stays so.
+    let owner = acme.person(Role::Owner).await;
+    let end = (app.clock.now() + TimeDelta::days(10)).to_rfc3339();
+    let revived = owner.gql("mutation($id: ID!, $end: DateTime) { apiKeyUpdate(id: $id, input: {expiresAt: $end}) { userErrors { code field } } }", json!({"id": id, "end": end})).await;
+    assert_eq!(revived.user_errors(), ["INVALID_STATE at id"]);
 }
 
 /// To the minute, and written down beside the request, not on its way.

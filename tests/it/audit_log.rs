@@ -132,7 +132,7 @@ async fn attempts_on_credentials_keys_members_and_grants_are_kept() {
         (
             &acme.owner,
             "mutation($id: ID!) { personalConnectorConfigurationGrant(id: $id, to: {organization: true}, permission: use) { userErrors { code } } }",
-            "grant.create_failed",
+            "grant.create_refused",
             id.clone(),
         ),
     ];

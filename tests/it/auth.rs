@@ -215,7 +215,15 @@ async fn a_person_of_several_organizations_picks_one_of_their_own() {
     let token = sign(&free, &SecretString::from(JWT_SECRET)).unwrap();
     let person = app.anonymous().with("authorization", &format!("Bearer {token}"));
 
-    assert_refused(&person.gql(WHO, json!({})).await, "several, and none is named");
+    let unnamed = person.gql(WHO, json!({})).await;
+    assert_eq!(
+        (unnamed.status.as_u16(), unnamed.code(), unnamed.argument()),
+        (400, "ORGANIZATION_REQUIRED", "X-Organization-Id")
+    );
+    for own in [&acme, &globex] {
+        assert!(unnamed.text.contains(&own.id.to_string()), "{}", unnamed.text);
+    }
+    assert!(!unnamed.text.contains(&other.id.to_string()));
     assert_refused(&person.with("x-organization-id", &other.id.to_string()).gql(WHO, json!({})).await, "not a member");
     for (organization, role) in [(&acme, "admin"), (&globex, "viewer")] {
         let chosen = person.with("x-organization-id", &organization.id.to_string());

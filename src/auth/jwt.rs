@@ -59,6 +59,7 @@ pub struct Claims {
     /// Expiry, in seconds since 1970.
     pub exp: i64,
     /// When it was issued, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
     /// Not to be used before, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -116,6 +116,28 @@ impl Issuer {
         }
     }
 
+    /// Says in the log what proves its tokens, and which of them are for us.
+    pub fn log(&self) {
+        let proof = match &self.keys {
+            Keys::Fixed(keys) if keys.iter().any(|key| key.algorithm.min_secret().is_some()) => "secret",
+            Keys::Fixed(_) => "keys",
+            Keys::Published(set) => set.setting(),
+        };
+        let token_type = match self.token_type {
+            TokenType::Any => "any",
+            TokenType::Jwt => "JWT",
+            TokenType::AccessToken => "at+jwt",
+        };
+        tracing::info!(issuer = self.issuer, proof, token_type, "tokens of this issuer are believed");
+        // Whoever publishes keys signs ID tokens too, as a rule, and with these keys.
+        if matches!(self.keys, Keys::Published(_)) && self.token_type == TokenType::Any {
+            tracing::warn!(
+                issuer = self.issuer,
+                "an ID token of this issuer would do if it is for our audience; set token_type to at+jwt or JWT"
+            );
+        }
+    }
+
     /// The key that a header names; without a name, the only one that fits. A configured key without a name fits any.
     pub(super) async fn key(&self, algorithm: Algorithm, id: Option<&str>, now: DateTime<Utc>) -> Option<Arc<Key>> {
         let keys = match &self.keys {

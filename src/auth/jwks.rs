@@ -143,6 +143,14 @@ impl KeySet {
         Arc::new(Self { issuer: issuer.to_owned(), location, rsa_algorithm, state: Mutex::default() })
     }
 
+    /// The setting that says where it is.
+    pub(super) fn setting(&self) -> &'static str {
+        match self.location {
+            Location::KeySet(_) => "jwks_url",
+            Location::Discovery { .. } => "discovery",
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

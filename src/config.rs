@@ -140,6 +140,8 @@ pub struct Source {
     environment: Environment,
     file: toml::Table,
     problems: Vec<String>,
+    /// How many of them are of a file that cannot be gone by.
+    of_file: Option<usize>,
 }
 
 /// All that is missing or wrong.
@@ -148,7 +150,7 @@ pub struct Problems(pub Vec<String>);
 
 impl std::fmt::Display for Problems {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the settings are not complete:")?;
+        f.write_str("the settings are not right:")?;
         for problem in &self.0 {
             write!(f, "\n  - {problem}")?;
         }
@@ -162,6 +164,24 @@ impl std::error::Error for Problems {}
 #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the environment")]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Variables of the process's environment that look like settings and are none.
+pub fn unknown_variables() -> Vec<String> {
+    let mut unknown: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    unknown.retain(|name| name.starts_with("PATCHBAY_") && !is_known(name));
+    unknown.sort();
+    unknown
+}
+
+fn is_known(variable: &str) -> bool {
+    let of_setting = |(name, kind, _): &(&str, Kind, &str)| {
+        variable == *name || (*kind == Kind::Secret && variable.strip_suffix("_FILE") == Some(name))
+    };
+    // Scripts that have read `dev.env` start services too.
+    let of_dev = ["PATCHBAY_URL", "PATCHBAY_TOKEN", "PATCHBAY_API_KEY", "PATCHBAY_ORGANIZATION_ID"];
+    let first = variable.strip_suffix("_2").unwrap_or(variable);
+    variable == "PATCHBAY_CONFIG" || SETTINGS.iter().any(of_setting) || of_dev.contains(&first)
 }
 
 /// The key of a setting in the file.
@@ -178,11 +198,13 @@ impl Source {
 
     /// Any environment, and a file.
     pub fn new(environment: impl Fn(&str) -> Option<String> + 'static, file: Option<&Path>) -> Self {
-        let mut source = Self { environment: Box::new(environment), file: toml::Table::new(), problems: Vec::new() };
+        let mut source =
+            Self { environment: Box::new(environment), file: toml::Table::new(), problems: Vec::new(), of_file: None };
         if let Some(path) = file
             && let Err(error) = source.read(path)
         {
             source.problems.push(format!("{}: {error:#}", path.display()));
+            source.of_file = Some(1);
         }
         source
     }
@@ -191,9 +213,10 @@ impl Source {
         let text = std::fs::read_to_string(path)?;
         // The parser's own words would repeat the line.
         let table: toml::Table = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             anyhow::anyhow!("is not TOML: line {line}")
         })?;
+        let mut has_unknown = false;
         for key in table.keys() {
             let plain = SETTINGS.iter().find(|(name, _, _)| file_key(name) == *key);
             let twin = SETTINGS
@@ -204,9 +227,14 @@ impl Source {
                 (Some((_, Kind::Secret, _)), _) => {
                     self.problems.push(format!("{}: {key} is a secret; name a file with {key}_file", path.display()));
                 }
-                (None, None) => self.problems.push(format!("{}: there is no setting {key}", path.display())),
+                (None, None) => {
+                    has_unknown = true;
+                    self.problems.push(format!("{}: there is no setting {key}", path.display()));
+                }
             }
         }
+        // A setting under another name would be said to be missing, although it is there for all to see.
+        self.of_file = has_unknown.then_some(self.problems.len());
         self.file = table;
         Ok(())
     }
@@ -420,7 +448,10 @@ impl Source {
     ///
     /// # Errors
     /// When there is any.
-    pub fn finish(self) -> Result<(), Problems> {
+    pub fn finish(mut self) -> Result<(), Problems> {
+        if let Some(of_file) = self.of_file {
+            self.problems.truncate(of_file);
+        }
         if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
     }
 
@@ -436,12 +467,10 @@ impl Source {
         let connections = self.connections();
         let address = self.address(listen, port);
         let api = self.api(Api::default());
-        match (database, root_key, self.problems.is_empty()) {
-            (Some(database), Some(root_key), true) => {
-                Ok(Config { database, connections, root_key, issuers, address, api, log })
-            }
-            _ => Err(Problems(self.problems)),
-        }
+        self.finish()?;
+        // One that is missing is a problem already.
+        let (Some(database), Some(root_key)) = (database, root_key) else { return Err(Problems(Vec::new())) };
+        Ok(Config { database, connections, root_key, issuers, address, api, log })
     }
 }
 

@@ -61,7 +61,8 @@ enum Command {
     Schema,
     /// Mint a token for the development service
     ///
-    /// Prints the token and nothing else to standard output. The person and the membership are made if they are not there.
+    /// Prints the token and nothing else to standard output. The person and the membership are made if they are not there:
+    /// in the database of DATABASE_URL, else in that of the data directory, and only where `patchbay dev` has run.
     Token(TokenArguments),
     /// Make, list, link and delete organizations
     ///
@@ -246,6 +247,13 @@ async fn run_serve(arguments: ServeArguments) -> Result<()> {
     let Config { database, connections, root_key, issuers, address, api, log } =
         source.serve(arguments.address.listen, arguments.address.port)?;
     start_log(&log);
+    let unknown = config::unknown_variables();
+    if !unknown.is_empty() {
+        tracing::warn!(variables = unknown.join(", "), "the environment has settings that there are not");
+    }
+    for issuer in &issuers {
+        issuer.log();
+    }
     if database.is_readable_on_the_way() {
         tracing::warn!(
             database = database.describe(),
@@ -337,7 +345,7 @@ async fn run_migrate(arguments: MigrateArguments) -> Result<()> {
     for version in &done {
         print(&format!("{what}: {version}"))?;
     }
-    print(&format!("{} has {} migrations {what}", database.describe(), done.len()))?;
+    print(&format!("{}: {} {what}", database.describe(), command::counted(done.len(), "migration", "migrations")))?;
     Ok(())
 }
 

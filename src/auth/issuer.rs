@@ -11,9 +11,10 @@ use super::key::{Algorithm, Key};
 use super::policy::Role;
 
 /// The most organizations, and the most roles, that one token may name.
-const MAX_VALUES: usize = 100;
+const MAX_VALUES: usize = 1000;
 /// The longest name of one, in bytes.
 const MAX_VALUE: usize = 255;
+const ROLES_WRONG: &str = "the token's roles are not a text, nor a list of at most 1000 texts";
 
 /// An issuer, as configured. Nothing of it is ever taken from a token.
 pub struct Issuer {
@@ -95,7 +96,7 @@ pub enum Reach {
     Claimed {
         /// At least one.
         values: Vec<String>,
-        /// The role, where the token speaks of one.
+        /// The role, where the issuer decides it.
         role: Option<Role>,
         /// The role of somebody who is new.
         default_role: Role,
@@ -112,6 +113,28 @@ impl Issuer {
             token_type: TokenType::Any,
             organizations: Organizations::Members,
             email_claim: Some("email".to_owned()),
+        }
+    }
+
+    /// Says in the log what proves its tokens, and which of them are for us.
+    pub fn log(&self) {
+        let proof = match &self.keys {
+            Keys::Fixed(keys) if keys.iter().any(|key| key.algorithm.min_secret().is_some()) => "secret",
+            Keys::Fixed(_) => "keys",
+            Keys::Published(set) => set.setting(),
+        };
+        let token_type = match self.token_type {
+            TokenType::Any => "any",
+            TokenType::Jwt => "JWT",
+            TokenType::AccessToken => "at+jwt",
+        };
+        tracing::info!(issuer = self.issuer, proof, token_type, "tokens of this issuer are believed");
+        // Whoever publishes keys signs ID tokens too, as a rule, and with these keys.
+        if matches!(self.keys, Keys::Published(_)) && self.token_type == TokenType::Any {
+            tracing::warn!(
+                issuer = self.issuer,
+                "an ID token of this issuer would do if it is for our audience; set token_type to at+jwt or JWT"
+            );
         }
     }
 
@@ -132,31 +155,31 @@ impl Issuer {
         }
     }
 
-    /// What verified claims say about organizations. `None` when a claim that decides is missing or of the wrong form.
-    pub(super) fn reach(&self, claims: &Map<String, Value>) -> Option<Reach> {
+    /// What verified claims say about organizations; or what is wrong with a claim that decides, for the log.
+    pub(super) fn reach(&self, claims: &Map<String, Value>) -> Result<Reach, &'static str> {
+        let unnamed = "the token names no organization rightly";
         match &self.organizations {
             Organizations::Members => match claims.get("org") {
-                None | Some(Value::Null) => Some(Reach::Members { pinned: None }),
-                Some(Value::String(id)) => Some(Reach::Members { pinned: Some(id.clone()) }),
-                Some(_) => None,
+                None | Some(Value::Null) => Ok(Reach::Members { pinned: None }),
+                Some(Value::String(id)) => Ok(Reach::Members { pinned: Some(id.clone()) }),
+                Some(_) => Err(unnamed),
             },
             Organizations::Claim { claim, role, default_role } => {
-                let values = texts(claims.get(claim)?)?;
-                if values.is_empty() {
-                    return None;
-                }
+                let values = claims.get(claim).and_then(texts).filter(|values| !values.is_empty()).ok_or(unnamed)?;
                 let role = match role {
                     None => None,
-                    Some(RoleClaim { claim, roles }) => match claims.get(claim) {
-                        None | Some(Value::Null) => None,
+                    Some(RoleClaim { claim, roles }) => {
+                        let words = match claims.get(claim) {
+                            // Some issuers leave an empty list out.
+                            None | Some(Value::Null) => Vec::new(),
+                            Some(words) => texts(words).ok_or(ROLES_WRONG)?,
+                        };
                         // Whoever has lost every role that we know does not keep the one of yesterday.
-                        Some(words) => {
-                            let known = texts(words)?.iter().filter_map(|word| roles.get(word).copied()).max();
-                            Some(known.unwrap_or(*default_role))
-                        }
-                    },
+                        let known = words.iter().filter_map(|word| roles.get(word).copied()).max();
+                        Some(known.unwrap_or(*default_role))
+                    }
                 };
-                Some(Reach::Claimed { values, role, default_role: *default_role })
+                Ok(Reach::Claimed { values, role, default_role: *default_role })
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Key sets that issuers publish: fetched, cached, refreshed.
 //!
 //! What would surprise: a fetch runs in a task of its own, so that a client that leaves does not cut it off; whoever asks
-//! meanwhile waits for the same one. Whatever the reason, an issuer is asked at most once in [`WINDOW`], also when ten
+//! meanwhile waits for the same one, and not for long where an older set has an answer. Whatever the reason, an issuer is asked at most once in [`WINDOW`], also when ten
 //! thousand tokens name keys that nobody knows. Time is the caller's: nothing here looks at a clock.
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, select};
 use reqwest::header::CACHE_CONTROL;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
@@ -32,6 +32,8 @@ pub const MAX_STALE: TimeDelta = TimeDelta::hours(24);
 const UNKNOWN_TTL: TimeDelta = TimeDelta::minutes(5);
 const MAX_UNKNOWN: usize = 256;
 
+/// How long the refresh of a set may hold up those whom the old one could serve, from when it begins.
+const PATIENCE: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes.
@@ -66,7 +68,12 @@ struct State {
 }
 
 /// A fetch that is under way, for all who wait for it.
-type Flight = Shared<BoxFuture<'static, ()>>;
+#[derive(Clone)]
+struct Flight {
+    landed: Shared<BoxFuture<'static, ()>>,
+    /// Resolves when it has taken longer than [`PATIENCE`].
+    late: Shared<BoxFuture<'static, ()>>,
+}
 
 struct Loaded {
     keys: Vec<Arc<Key>>,
@@ -136,6 +143,14 @@ impl KeySet {
         Arc::new(Self { issuer: issuer.to_owned(), location, rsa_algorithm, state: Mutex::default() })
     }
 
+    /// The setting that says where it is.
+    pub(super) fn setting(&self) -> &'static str {
+        match self.location {
+            Location::KeySet(_) => "jwks_url",
+            Location::Discovery { .. } => "discovery",
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,7 +162,7 @@ impl KeySet {
         id: Option<&str>,
         now: DateTime<Utc>,
     ) -> Option<Arc<Key>> {
-        let flight = {
+        let (flight, has_stale) = {
             let mut state = self.lock();
             let age = state.age(now);
             if matches!(age, Age::Fresh | Age::Ageing) {
@@ -161,10 +176,14 @@ impl KeySet {
                     return found;
                 }
             }
-            self.start(&mut state, now)
+            let has_stale = age == Age::Stale && state.select(algorithm, id).is_some();
+            (self.start(&mut state, now), has_stale)
         };
-        if let Some(flight) = flight {
-            flight.await;
+        match flight {
+            // An issuer that hangs must not hold up what the old key can answer.
+            Some(Flight { landed, late }) if has_stale => drop(select(landed, late).await),
+            Some(Flight { landed, .. }) => landed.await,
+            None => {}
         }
         let mut state = self.lock();
         let found = if state.age(now) == Age::None { None } else { state.select(algorithm, id) };
@@ -194,7 +213,9 @@ impl KeySet {
             let fetched = set.fetch().await;
             set.finish(fetched, now);
         });
-        let flight = task.map(|_| ()).boxed().shared();
+        let landed = task.map(|_| ()).boxed().shared();
+        let late = tokio::time::sleep(PATIENCE).boxed().shared();
+        let flight = Flight { landed, late };
         state.flight = Some(flight.clone());
         Some(flight)
     }

@@ -59,6 +59,7 @@ pub struct Claims {
     /// Expiry, in seconds since 1970.
     pub exp: i64,
     /// When it was issued, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
     /// Not to be used before, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,8 +91,10 @@ struct StrictHeader {
 
 /// Header members that ask us to do something, or carry a key.
 const REFUSED: [&str; 9] = ["crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"];
-/// Only ID tokens have these, and they are not for us.
-const OF_ID_TOKENS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
+/// Only ID tokens have these, or logout tokens and other notices of events. Neither are for us.
+const OF_OTHER_TOKENS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
+/// Members that are there with a value or not at all: a null is none, and readers disagree on what it means.
+const NEVER_NULL: [&str; 9] = ["typ", "kid", "iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
 /// Verifies tokens of the configured issuers.
 pub struct Verifier(Vec<Issuer>);
@@ -131,7 +134,7 @@ impl Verifier {
         if header.kid.as_ref().is_some_and(|kid| kid.len() > MAX_ID) {
             return refuse("the kid is too long");
         }
-        let members = decode(payload, &OF_ID_TOKENS)?;
+        let members = decode(payload, &OF_OTHER_TOKENS)?;
         let claims: Claims = typed(&members)?;
         let Some(issuer) = self.0.iter().find(|issuer| issuer.issuer == claims.iss) else {
             return refuse("the issuer is not configured");
@@ -140,7 +143,7 @@ impl Verifier {
             return refuse("the token is of another type");
         }
         check(&claims, issuer, now.timestamp()).map_err(Error::Unauthenticated)?;
-        let Some(reach) = issuer.reach(&members) else { return refuse("the token names no organization rightly") };
+        let reach = issuer.reach(&members).map_err(Error::Unauthenticated)?;
 
         let Some(key) = issuer.key(algorithm, header.kid.as_deref(), now).await else {
             return refuse("no key of the issuer fits the header");
@@ -171,8 +174,8 @@ fn check(claims: &Claims, issuer: &Issuer, now: i64) -> Result<(), &'static str>
     if !names_us {
         return Err("the token is for another audience");
     }
-    if !is_name(&claims.sub) {
-        return Err("the subject is empty, too long, or no text");
+    if !is_name(&claims.sub) || claims.sub.trim().is_empty() {
+        return Err("the subject is blank, too long, or no text");
     }
     if claims.jti.as_deref().is_some_and(|id| !is_name(id)) {
         return Err("the token's id is empty, too long, or no text");
@@ -266,6 +269,9 @@ fn decode(part: &str, refused: &[&str]) -> Result<Map<String, Value>> {
         .ok_or(Error::Unauthenticated("the token is not of JSON objects, or has a member twice"))?;
     if refused.iter().any(|name| members.contains_key(*name)) {
         return Err(Error::Unauthenticated("the token has a member that is refused"));
+    }
+    if NEVER_NULL.iter().any(|name| members.get(*name).is_some_and(Value::is_null)) {
+        return Err(Error::Unauthenticated("the token has a null where a value must be"));
     }
     Ok(members)
 }

@@ -1,9 +1,9 @@
 //! `patchbay audit`: proves, exports and prunes the audit log.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use chrono::Days;
+use chrono::{Days, SecondsFormat};
 use clap::Subcommand;
-use data_encoding::HEXLOWER;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use patchbay::clock::Clock;
 use patchbay::db::audit_log::{self, Chain, Entry};
 use patchbay::db::organization::Organization;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::Place;
+use super::{Place, counted};
 use crate::print;
 
 /// How many rows are read, or deleted, at a time.
@@ -75,8 +75,10 @@ pub struct Anchor {
 fn parse_anchor(text: &str) -> Result<Anchor, String> {
     let wrong = || "not SEQUENCE:HASH, as `patchbay audit verify` prints it".to_owned();
     let (sequence, hash) = text.split_once(':').ok_or_else(wrong)?;
-    let hash = HEXLOWER.decode(hash.as_bytes()).map_err(|_| wrong())?;
-    Ok(Anchor { sequence: sequence.parse().map_err(|_| wrong())?, hash })
+    let sequence = sequence.parse().ok().filter(|sequence| *sequence >= 0).ok_or_else(wrong)?;
+    let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok().filter(|hash| hash.len() == 32);
+    let hash = hash.ok_or_else(|| "the hash is not 64 hexadecimal digits".to_owned())?;
+    Ok(Anchor { sequence, hash })
 }
 
 pub async fn run(command: AuditCommand) -> Result<()> {
@@ -114,7 +116,12 @@ async fn verify(db: &Db, wanted: Option<&str>, anchor: Option<&Anchor>, as_json:
         let until = head.as_ref().map_or(i64::MAX, |head| head.sequence);
         let head = head.unwrap_or_else(audit_log::Head::empty);
         let mut chain = Chain::begin(&head);
-        let mut seen = anchor.is_none();
+        let mut seen = match anchor {
+            None => true,
+            // What is gone proves nothing either way.
+            Some(anchor) if anchor.sequence < head.pruned_sequence => bail!("the anchor was pruned; give a later one"),
+            Some(anchor) => anchor.sequence == head.pruned_sequence && anchor.hash == head.pruned_hash,
+        };
         let mut after = 0;
         // What is written meanwhile is behind the end that was read first.
         loop {
@@ -144,17 +151,21 @@ async fn verify(db: &Db, wanted: Option<&str>, anchor: Option<&Anchor>, as_json:
         if as_json {
             let line = json!({"organizationId": id, "slug": organization.slug, "rows": rows, "end": end, "problems": problems});
             print(&line.to_string())?;
-        } else if problems.is_empty() {
-            print(&format!("{} ({id}): {rows} rows are as they were written. End {end}", organization.slug))?;
+            continue;
+        }
+        let slug = &organization.slug;
+        let rows = counted(rows, "row", "rows");
+        if problems.is_empty() {
+            print(&format!("{slug} ({id}): {rows}, as written. End {end}"))?;
         } else {
-            print(&format!("{} ({id}): {rows} rows, {} problems", organization.slug, problems.len()))?;
+            print(&format!("{slug} ({id}): {rows}, {}", counted(problems.len(), "problem", "problems")))?;
             for problem in problems {
                 print(&format!("  - {problem}"))?;
             }
         }
     }
     if broken > 0 {
-        bail!("the audit log of {broken} organizations is not as it was written");
+        bail!("the audit log of {} is not as it was written", counted(broken, "organization", "organizations"));
     }
     Ok(())
 }
@@ -206,7 +217,7 @@ fn line(row: &Entry) -> Result<String> {
         request_id: row.request_id.as_deref(),
         ip_address: row.ip_address.as_deref(),
         user_agent: row.user_agent.as_deref(),
-        created_at: row.created_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+        created_at: row.created_at.to_rfc3339_opts(SecondsFormat::Micros, true),
         previous_hash: HEXLOWER.encode(&row.previous_hash),
         hash: HEXLOWER.encode(&row.hash),
     };
@@ -229,7 +240,9 @@ async fn prune(db: &Db, wanted: Option<&str>, keep_days: u64, as_json: bool) -> 
         if as_json {
             print(&json!({"organizationId": id, "slug": organization.slug, "pruned": pruned}).to_string())?;
         } else {
-            print(&format!("{} ({id}): {pruned} entries of before {cutoff} are deleted", organization.slug))?;
+            let entries = counted(pruned, "entry", "entries");
+            let cutoff = cutoff.to_rfc3339_opts(SecondsFormat::Secs, true);
+            print(&format!("{} ({id}): deleted {entries} of before {cutoff}", organization.slug))?;
         }
     }
     Ok(())

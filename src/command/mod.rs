@@ -4,9 +4,10 @@ pub mod audit;
 pub mod organization;
 pub mod revoke;
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use patchbay::config::Source;
 use patchbay::db::{self, Db};
@@ -19,9 +20,9 @@ pub const OPERATOR: &str = "operator";
 /// Which database, and how to answer.
 #[derive(Args)]
 pub struct Place {
-    /// Data directory of a development service, where DATABASE_URL is not set
-    #[arg(long, value_name = "DIR", default_value = ".patchbay")]
-    data_dir: PathBuf,
+    /// Data directory of a development service, where DATABASE_URL is not set [default: .patchbay]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Settings file, in TOML [default: PATCHBAY_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -45,7 +46,9 @@ impl Place {
             Ok(pending) if pending.is_empty() => Ok(open),
             found => {
                 open.close();
-                let pending = found?;
+                let pending = found.context(
+                    "the database is not ready: has `patchbay migrate` run, and is the login a member of patchbay_app and patchbay_system?",
+                )?;
                 anyhow::bail!("the database lacks migrations {}: run `patchbay migrate`", pending.join(", "))
             }
         }
@@ -54,14 +57,19 @@ impl Place {
     fn find(&self, needs_key: bool) -> Result<Open> {
         let mut source = Source::process(self.config.as_deref());
         if source.has_database() {
+            ensure!(
+                self.data_dir.is_none(),
+                "--data-dir and DATABASE_URL are both given, and name two databases; give one"
+            );
             let database = source.database();
             let root_key = if needs_key { source.root_key() } else { None };
             source.finish()?;
             let database = database.context("DATABASE_URL is missing")?;
             return Ok(Open { db: Db::new(&database, 1), root_key, borrowed: None });
         }
-        let mut borrowed = Borrowed::take(&self.data_dir)?;
+        // Before anything is started for it.
         source.finish()?;
+        let mut borrowed = Borrowed::take(self.data_dir.as_deref().unwrap_or(Path::new(".patchbay")))?;
         let root_key = borrowed.root_key.take();
         Ok(Open { db: Db::new(&borrowed.database, 1), root_key, borrowed: Some(borrowed) })
     }
@@ -81,4 +89,10 @@ impl Open {
             borrowed.give_back();
         }
     }
+}
+
+/// `1 row`, `2 rows`.
+pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, several: &str) -> String {
+    let noun = if count == N::from(1) { one } else { several };
+    format!("{count} {noun}")
 }

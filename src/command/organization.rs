@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 use patchbay::auth::policy::Role;
 use patchbay::db::audit_log::{self, Change};
@@ -13,7 +14,7 @@ use patchbay::error::Error;
 use patchbay::id::{OrganizationId, UserId};
 use serde_json::{Value, json};
 
-use super::{OPERATOR, Open, Place};
+use super::{OPERATOR, Open, Place, counted};
 use crate::{parse_role, print};
 
 #[derive(Args)]
@@ -60,13 +61,13 @@ struct CreateArguments {
     #[arg(long, value_name = "EMAIL")]
     owner_email: Option<String>,
     /// Issuer of the owner's tokens
-    #[arg(long, value_name = "ISSUER", requires = "owner_subject")]
+    #[arg(long, value_name = "ISSUER", requires = "owner_subject", value_parser = parse_issuer)]
     owner_issuer: Option<String>,
     /// What that issuer calls the owner
     #[arg(long, value_name = "SUBJECT", requires = "owner_issuer")]
     owner_subject: Option<String>,
     /// Issuer to link the organization to
-    #[arg(long, value_name = "ISSUER")]
+    #[arg(long, value_name = "ISSUER", value_parser = parse_issuer)]
     issuer: Option<String>,
     /// Value of that issuer's organization claim [default: the organization's id]
     #[arg(long, value_name = "VALUE", requires = "issuer")]
@@ -80,7 +81,7 @@ struct LinkArguments {
     /// Id or slug
     organization: String,
     /// The issuer, as in `iss`
-    #[arg(long)]
+    #[arg(long, value_parser = parse_issuer)]
     issuer: String,
     /// Value of its organization claim
     #[arg(long, value_name = "VALUE")]
@@ -109,7 +110,7 @@ struct AddMemberArguments {
     #[arg(long, required_unless_present = "issuer", conflicts_with_all = ["issuer", "subject"])]
     email: Option<String>,
     /// Issuer of the person's tokens
-    #[arg(long, requires = "subject")]
+    #[arg(long, requires = "subject", value_parser = parse_issuer)]
     issuer: Option<String>,
     /// What that issuer calls the person
     #[arg(long, requires = "issuer")]
@@ -178,6 +179,17 @@ fn explained(error: Error) -> anyhow::Error {
     anyhow!(words)
 }
 
+/// RFC 7519 lets `iss` be any text without a colon, and a URI with one.
+fn parse_issuer(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("an issuer is not empty, and has no spaces".to_owned());
+    }
+    if text.contains(':') && !url::Url::parse(text).is_ok_and(|url| ["https", "http"].contains(&url.scheme())) {
+        return Err("not an address such as https://login.example.com".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn checked_email(email: &str) -> Result<&str> {
     ensure!(
         email.is_ascii() && email.contains('@') && !email.contains(char::is_control),
@@ -221,7 +233,7 @@ async fn create(open: &mut Open, arguments: &CreateArguments) -> Result<Said> {
         }
         if let Some(link) = &link {
             db::organization_claim::create(tx, link).await?;
-            record_link(tx, link, "organization.linked").await?;
+            record_link(tx, link, true).await?;
         }
         Ok(Ok(owner))
     });
@@ -231,14 +243,28 @@ async fn create(open: &mut Open, arguments: &CreateArguments) -> Result<Said> {
             bail!("the database has organization keys under root key {theirs}, and the one that is given is {root_key}")
         }
     };
+    if owner.is_none() && link.is_none() {
+        eprintln!(
+            "Nobody can enter it yet. Give it an owner:\n  \
+             patchbay organization add-member {slug} --email EMAIL --role owner\n\
+             or an issuer that says who belongs:\n  \
+             patchbay organization link {slug} --issuer ISSUER --claim VALUE"
+        );
+    }
     let link = link.map(|Link { issuer, value, .. }| json!({"issuer": issuer, "claim": value}));
     let owner = owner.map(|owner| owner.to_string());
     Ok((id.to_string(), json!({"id": id.to_string(), "name": name, "slug": slug, "ownerId": owner, "link": link})))
 }
 
-async fn record_link(tx: &SystemTx, link: &Link, action: &str) -> Result<(), Error> {
-    let change = Change::new(link.issuer.as_str(), (), link.value.as_str());
-    audit_log::record(tx, link.organization_id, OPERATOR, action, &link.organization_id.to_string(), vec![change]).await
+/// A link that is there from now on, or that was.
+async fn record_link(tx: &SystemTx, link: &Link, is_there: bool) -> Result<(), Error> {
+    let Link { issuer, value, organization_id } = link;
+    let (action, change) = if is_there {
+        ("organization.linked", Change::new(issuer, (), value.as_str()))
+    } else {
+        ("organization.unlinked", Change::new(issuer, value.as_str(), ()))
+    };
+    audit_log::record(tx, *organization_id, OPERATOR, action, &organization_id.to_string(), vec![change]).await
 }
 
 async fn list(db: &Db) -> Result<Said> {
@@ -249,13 +275,13 @@ async fn list(db: &Db) -> Result<Said> {
     let mut values = Vec::new();
     for (Organization { id, name, slug, created_at, .. }, members) in organizations {
         let of_this = || links.iter().filter(|link| link.organization_id == id);
-        let mut line = format!("{id}  {slug}  {name}  {members} members");
+        let mut line = format!("{id}  {slug}  {name}  {}", counted(members, "member", "members"));
         for Link { issuer, value, .. } in of_this() {
             let _ = write!(line, "\n    {issuer}  {value}");
         }
         lines.push(line);
         let links: Vec<_> = of_this().map(|link| json!({"issuer": link.issuer, "claim": link.value})).collect();
-        let created_at = created_at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
+        let created_at = created_at.to_rfc3339_opts(SecondsFormat::Secs, true);
         values.push(json!({
             "id": id.to_string(), "name": name, "slug": slug, "createdAt": created_at, "members": members, "links": links,
         }));
@@ -269,7 +295,7 @@ async fn link(db: &Db, arguments: &LinkArguments) -> Result<Said> {
         let Some(found) = find(tx, organization).await? else { return Ok(None) };
         let link = Link { issuer: issuer.clone(), value: claim.clone(), organization_id: found.id };
         db::organization_claim::create(tx, &link).await?;
-        record_link(tx, &link, "organization.linked").await?;
+        record_link(tx, &link, true).await?;
         Ok(Some(found))
     });
     let id = there(found.await.map_err(explained)?, organization)?.id.to_string();
@@ -284,12 +310,12 @@ async fn unlink(db: &Db, arguments: &UnlinkArguments) -> Result<Said> {
                 return Ok(false);
             };
             let link = Link { issuer: issuer.clone(), value: claim.clone(), organization_id };
-            record_link(tx, &link, "organization.unlinked").await?;
+            record_link(tx, &link, false).await?;
             Ok(true)
         })
         .await?;
     ensure!(was_there, "{claim} of {issuer} is not linked");
-    Ok((format!("{claim} of {issuer} is nothing"), json!({"issuer": issuer, "claim": claim})))
+    Ok((format!("{claim} of {issuer} is no longer linked"), json!({"issuer": issuer, "claim": claim})))
 }
 
 fn there(found: Option<Organization>, name: &str) -> Result<Organization> {
@@ -334,7 +360,7 @@ async fn delete(db: &Db, arguments: &DeleteArguments) -> Result<Said> {
     let Some(tombstone) = tombstone else {
         bail!("{} ({}) and everything in it would be gone for good; say --yes", found.name, found.id)
     };
-    let deleted_at = tombstone.deleted_at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
+    let deleted_at = tombstone.deleted_at.to_rfc3339_opts(SecondsFormat::Secs, true);
     Ok((
         format!("deleted {} ({})", tombstone.name, tombstone.id),
         json!({

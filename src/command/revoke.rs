@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use patchbay::auth::jwt::{MAX_LIFETIME, is_name};
 use patchbay::clock::Clock;
 use patchbay::db::audit_log;
@@ -14,9 +14,10 @@ use super::{OPERATOR, Place};
 use crate::print;
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("whose").required(true).args(["user", "issuer"])))]
 pub struct RevokeArguments {
     /// Ends every token of this person that was issued before now: id, or e-mail address
-    #[arg(long, value_name = "USER", required_unless_present = "issuer", conflicts_with_all = ["issuer", "token_id"])]
+    #[arg(long, value_name = "USER", conflicts_with = "token_id")]
     user: Option<String>,
     /// Ends one token, of this issuer
     #[arg(long, requires = "token_id")]
@@ -66,8 +67,10 @@ async fn person(db: &Db, wanted: &str, now: DateTime<Utc>) -> Result<(String, Va
         .await?;
     let user =
         user.with_context(|| format!("{wanted} is nobody, or more than one person; give a user_… id"))?.to_string();
-    let before = now.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-    let text = format!("tokens of {user} that were issued before {before} are refused");
+    // Tokens count whole seconds: one that was issued in this second is refused too.
+    let until = now.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let before = now.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let text = format!("tokens of {user} that were issued until {until} are refused");
     Ok((text, json!({"userId": user, "revokedBefore": before})))
 }
 

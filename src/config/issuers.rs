@@ -111,6 +111,10 @@ impl Entry<'_> {
                     read(&mut Entry { table, place, problems: self.problems })
                 })
                 .collect(),
+            Some(Value::Array(items)) if items.is_empty() => {
+                self.problem(format!("{name} is empty"));
+                Vec::new()
+            }
             Some(_) => {
                 self.problem(format!("{name} is not a list of tables"));
                 Vec::new()
@@ -204,8 +208,16 @@ fn roles(entry: &mut Entry<'_>) -> Option<BTreeMap<String, Role>> {
         entry.problem("roles is not a table: their word = our role");
         return None;
     };
-    let mut inner = Entry { table, place: format!("{}, roles", entry.place), problems: entry.problems };
-    Some(table.keys().filter_map(|word| Some((word.clone(), inner.role(word)?))).collect())
+    let mut roles = BTreeMap::new();
+    for (word, role) in table {
+        match role.as_str().and_then(Role::parse) {
+            Some(role) => {
+                roles.insert(word.clone(), role);
+            }
+            None => entry.problem(format!("the role of {word:?} in roles is not owner, admin, member or viewer")),
+        }
+    }
+    Some(roles)
 }
 
 fn keys(entry: &mut Entry<'_>, issuer: Option<&str>) -> Option<Keys> {

@@ -410,7 +410,7 @@ impl Chain {
 }
 
 /// Deletes at most `limit` of the oldest entries of before `cutoff`, and notes where the chain begins now. How many.
-/// The transaction must be the auditor's.
+/// The transaction must be the operator's.
 pub async fn prune(tx: &SystemTx, organization: OrganizationId, cutoff: DateTime<Utc>, limit: i64) -> Result<usize> {
     let Some(head) = head(tx, organization).await? else { return Ok(0) };
     let rows = list_after(tx, organization, head.pruned_sequence, limit).await?;

@@ -58,6 +58,8 @@ pub async fn migrate(settings: &Settings, direction: Direction) -> anyhow::Resul
             "\nThe login may not make roles, or not hand them out. Let an administrator run once:\n  \
              CREATE ROLE patchbay_app NOLOGIN; CREATE ROLE patchbay_system NOLOGIN; CREATE ROLE patchbay_operator NOLOGIN;\n  \
              GRANT patchbay_app, patchbay_system, patchbay_operator TO <this login> WITH ADMIN OPTION;"
+        } else if ["permission denied", "must be owner"].iter().any(|words| error.to_string().contains(words)) {
+            "\nThe login must own the tables, and may have to create them: is this the service's login?"
         } else {
             ""
         };
@@ -68,8 +70,17 @@ pub async fn migrate(settings: &Settings, direction: Direction) -> anyhow::Resul
 
 /// The migrations of this binary that the database does not have.
 pub async fn pending(tx: &SystemTx) -> Result<Vec<String>> {
-    let have: Vec<String> =
-        __diesel_schema_migrations::table.select(__diesel_schema_migrations::version).load(&mut tx.conn()).await?;
+    // A failed query would end the transaction, so a table that is missing is asked for first.
+    let is_there: bool = diesel::select(diesel::dsl::sql::<diesel::sql_types::Bool>(
+        "to_regclass('__diesel_schema_migrations') IS NOT NULL",
+    ))
+    .get_result(&mut tx.conn())
+    .await?;
+    let have: Vec<String> = if is_there {
+        __diesel_schema_migrations::table.select(__diesel_schema_migrations::version).load(&mut tx.conn()).await?
+    } else {
+        Vec::new()
+    };
     let want: Vec<Box<dyn Migration<Pg>>> = MIGRATIONS
         .migrations()
         .map_err(|error| crate::error::Error::internal(anyhow!("embedded migrations: {error}")))?;

@@ -21,7 +21,7 @@ use crate::auth::policy::{Action, Role, Scope};
 use crate::config::read_secret;
 use crate::db::configuration::HealthStatus;
 use crate::db::organization::Organization;
-use crate::db::{self};
+use crate::db::{self, SystemTx};
 use crate::graphql::{self, Schema, loader};
 use crate::id::OrganizationId;
 use crate::vault::Vault;
@@ -41,6 +41,16 @@ const TOKEN_LIFETIME: TimeDelta = TimeDelta::hours(24);
 fn subject(name: &str, slug: &str) -> String {
     let first = name.split(' ').next().unwrap_or(name).to_lowercase();
     format!("{first}@{slug}.example")
+}
+
+/// Whether the database has people of the demo data, whom nobody but the development issuer knows.
+pub(super) async fn is_there(tx: &SystemTx) -> crate::error::Result<bool> {
+    for (_, slug) in ORGANIZATIONS {
+        if db::user::find_by_identity(tx, ISSUER, &subject(PEOPLE[0].0, slug)).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Makes what is missing of the demo data, and writes `dev.env`. What is there and works is kept.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use secrecy::SecretString;
 
 use super::postgres::Cluster;
@@ -54,12 +54,21 @@ pub async fn mint(data_dir: &Path, wanted: &Wanted<'_>, mut source: Source) -> R
 
 async fn sign_for(settings: &Settings, secret: &SecretString, wanted: &Wanted<'_>) -> Result<SecretString> {
     let db = Db::new(settings, 1);
+    // Whatever DATABASE_URL is in the environment: nobody becomes a member in production by way of a demo.
+    ensure!(
+        db.system_read(async |tx| demo::is_there(tx).await)
+            .await
+            .with_context(|| format!("{} is not ready", settings.describe()))?,
+        "{} is not of a development service: run `patchbay dev` on it first, or unset DATABASE_URL",
+        settings.describe()
+    );
     let (organization, subject, role) = db
         .system_write(async |tx| {
             let slug = wanted.organization.unwrap_or(demo::FIRST);
             let Some(organization) = db::organization::find_by_name(tx, slug).await? else { return Ok(None) };
             let (user, subject) = person(tx, organization.id, wanted).await?;
-            let role = db::member::put(tx, organization.id, user, wanted.role).await?;
+            let role = wanted.role;
+            let role = db::member::put_as_told(tx, "patchbay token", organization.id, user, role, Role::Member).await?;
             Ok(Some((organization, subject, role)))
         })
         .await?

@@ -321,11 +321,32 @@ async fn the_log_is_exported_whole_and_pruned_from_its_beginning() {
         .await;
     }
     assert_eq!(audit(&["verify"]).await.code, Some(0));
+    let exported = audit(&["export", "--organization", &id]).await.out;
+    let end = |at: usize| {
+        let row: Value = serde_json::from_str(exported.lines().nth(at - 1).unwrap()).unwrap();
+        format!("{}:{}", row["sequence"], row["hash"].as_str().unwrap())
+    };
     assert_eq!(audit(&["prune", "--keep-days", "29"]).await.code, Some(1), "not less than 30");
     let pruned = audit(&["prune", "--keep-days", "90"]).await;
     assert!(pruned.code == Some(0) && pruned.out.contains("3 entries"), "{}{}", pruned.out, pruned.err);
     let said = audit(&["verify"]).await;
     assert!(said.code == Some(0) && said.out.contains("2 rows"), "{}", said.out);
+    // An end that was noted before: behind what was pruned, at its end, within it.
+    let wrong = format!("3:{}", "0".repeat(64));
+    for (anchor, code, words) in [
+        (end(5).to_uppercase(), 0, "2 rows, as written"),
+        (end(3), 0, "2 rows, as written"),
+        (wrong, 1, "the anchor is not in the chain"),
+        (end(2), 1, "the anchor was pruned; give a later one"),
+        ("5:abcd".to_owned(), 2, "the hash is not 64 hexadecimal digits"),
+        (format!("5:{}", "g".repeat(64)), 2, "the hash is not 64 hexadecimal digits"),
+        ("five".to_owned(), 2, "not SEQUENCE:HASH"),
+    ] {
+        let said = audit(&["verify", "--organization", &id, "--anchor", &anchor]).await;
+        assert_eq!(said.code, Some(code), "{anchor}: {}{}", said.out, said.err);
+        assert!(said.out.contains(words) || said.err.contains(words), "{anchor}: {}{}", said.out, said.err);
+        assert_eq!(said.err.contains("not as it was written"), words.contains("not in the chain"), "{}", said.err);
+    }
     let again = audit(&["prune", "--keep-days", "90"]).await;
     assert!(again.out.contains("0 entries"), "{}", again.out);
     // It goes on where it was, and what is cut off behind the pruned part is still found.

@@ -63,6 +63,11 @@ async fn forged_and_malformed_tokens_are_refused_alike() {
         };
         forge(hs256, &Value::Object(claims).to_string())
     };
+    let null = |name: &str| {
+        let mut claims = good.clone();
+        claims.insert(name.to_owned(), Value::Null);
+        forge(hs256, &Value::Object(claims).to_string())
+    };
     let mut forged = vec![
         ("no audience", with("aud", json!(null))),
         ("another audience", with("aud", json!("somebody"))),
@@ -75,6 +80,8 @@ async fn forged_and_malformed_tokens_are_refused_alike() {
         ("an issuer with a slash more", with("iss", json!(format!("{ISSUER}/")))),
         ("no subject", with("sub", json!(null))),
         ("an empty subject", with("sub", json!(""))),
+        ("a blank subject", with("sub", json!(" "))),
+        ("a blank subject of other spaces", with("sub", json!("\u{2003}\u{a0}"))),
         ("a subject that is a number", with("sub", json!(1))),
         ("a very long subject", with("sub", json!("x".repeat(256)))),
         ("an unknown subject", with("sub", json!("nobody"))),
@@ -93,6 +100,18 @@ async fn forged_and_malformed_tokens_are_refused_alike() {
         ("another organization", with("org", json!("org_01m00000000000000000000000"))),
         ("an ID token", with("nonce", json!("n"))),
         ("an ID token by at_hash", with("at_hash", json!("n"))),
+        ("an ID token by c_hash", with("c_hash", json!("n"))),
+        ("an ID token by s_hash", with("s_hash", json!("n"))),
+        ("a logout token", with("events", json!({"http://schemas.openid.net/event/backchannel-logout": {}}))),
+        ("an issuer of null", null("iss")),
+        ("a subject of null", null("sub")),
+        ("an audience of null", null("aud")),
+        ("an expiry of null", null("exp")),
+        ("a not-before of null", null("nbf")),
+        ("an issue time of null", null("iat")),
+        ("an id of null", null("jti")),
+        ("a type of null", forge(r#"{"alg":"HS256","typ":null}"#, &payload)),
+        ("a kid of null", forge(r#"{"alg":"HS256","kid":null}"#, &payload)),
         ("an ID token whose nonce is null", forge(hs256, &payload.replacen('{', r#"{"nonce":null,"#, 1))),
         ("a subject that no text can be", with("sub", json!("a\u{0}b"))),
         (

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::process::{Service, dev_env, gql, is_running, patchbay, run, signal};
+use crate::harness::{TestApp, fresh_database};
+use crate::serve::url;
+use crate::tenancy::lines;
 
 const LIST: &str = "{ viewer { role } personalConnectorConfigurations(orderBy: {field: NAME}) { nodes { name personalConnectorId healthStatus lastError metadata apiKeyId } } }";
 
@@ -141,6 +144,12 @@ async fn one_command_makes_everything_and_the_next_one_finds_it() {
             json!({"role": name, "organization": {"id": env["PATCHBAY_ORGANIZATION_ID_2"]}})
         );
     }
+    let document = "{ organization { auditLog(first: 3) { nodes { action } } } }";
+    let log = gql(&service.url, ("authorization", &bearer(&env["PATCHBAY_TOKEN_2"])), document, json!({})).await;
+    assert_eq!(
+        log["data"]["organization"]["auditLog"]["nodes"],
+        json!([{"action": "member.role_changed"}, {"action": "member.role_changed"}, {"action": "member.added"}])
+    );
     assert_eq!(role(&mint(&["--expires-in", "-1m"])).await["errors"][0]["extensions"]["code"], "UNAUTHENTICATED");
     for arguments in
         [["--organization", "nowhere"], ["--expires-in", "25h"], ["--expires-in", "soon"], ["--role", "king"]]
@@ -173,6 +182,24 @@ async fn one_command_makes_everything_and_the_next_one_finds_it() {
     assert_ne!(again["PATCHBAY_TOKEN"], minted);
     let after = gql(&service.url, ("authorization", &bearer(&again["PATCHBAY_TOKEN"])), LIST, json!({})).await;
     assert_eq!(after["data"], first["data"]);
+}
+
+/// The key of a demo, and the address of a real database in the environment, make nobody a member.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_for_a_development_database_only() {
+    let database = fresh_database().await;
+    let acme = TestApp::on(&database, TestApp::api()).organization("Acme").await.id.to_string();
+    let home = directory();
+    let key = home.path().join("jwt.key");
+    std::fs::write(&key, "k".repeat(44)).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let said = run(patchbay(&["token", "--organization", &acme, "--data-dir"])
+        .arg(home.path())
+        .env("DATABASE_URL", url(&database, "patchbay_service")));
+    assert!(said.code == Some(1) && said.out.is_empty(), "{}", said.err);
+    assert!(said.err.contains("is not of a development service"), "{}", said.err);
+    let made = lines(&database, "SELECT subject AS line FROM identities WHERE issuer = 'patchbay-dev'").await;
+    assert_eq!(made, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

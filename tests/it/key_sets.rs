@@ -1,7 +1,7 @@
 //! Key sets that issuers publish: when they are asked for, what is taken from them, and what happens when they are away.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
@@ -174,6 +174,36 @@ async fn an_issuer_that_is_away_is_believed_for_a_day() {
     side.issuer.status(200);
     assert!(!side.accepts(&signer, "ES256", "one", day + TimeDelta::seconds(2)).await, "asked a second ago");
     assert!(side.accepts(&signer, "ES256", "one", day + TimeDelta::seconds(31)).await);
+}
+
+/// What the old set can answer waits for a new one only a little while.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_hangs_holds_nobody_up() {
+    let side = Side::new().await;
+    let (signer, new) = (Signer::p256(), Signer::p256());
+    side.issuer.keys(&[signer.named("one", &json!({}))]);
+    let begin = now();
+    assert!(side.accepts(&signer, "ES256", "one", begin).await);
+    side.issuer.delay(Duration::from_secs(4));
+    let stale = begin + TimeDelta::minutes(11);
+    let took = Instant::now();
+    assert!(side.accepts(&signer, "ES256", "one", stale).await);
+    assert!((1..3).contains(&took.elapsed().as_secs()), "{:?}", took.elapsed());
+    // Whoever comes later does not wait as long again.
+    let took = Instant::now();
+    assert!(side.accepts(&signer, "ES256", "one", stale).await);
+    assert!(took.elapsed() < Duration::from_millis(500), "{:?}", took.elapsed());
+    // A name that the old set does not have is worth the wait.
+    side.asked(2).await;
+    assert!(!side.accepts(&new, "ES256", "two", stale).await);
+
+    // An answer that comes in time takes a key away that is gone.
+    side.issuer.delay(Duration::from_millis(200));
+    side.issuer.keys(&[new.named("two", &json!({}))]);
+    let later = stale + TimeDelta::minutes(11);
+    assert!(!side.accepts(&signer, "ES256", "one", later).await);
+    assert!(side.accepts(&new, "ES256", "two", later).await);
+    assert_eq!(side.issuer.asked(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

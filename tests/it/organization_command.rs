@@ -87,6 +87,11 @@ async fn organizations_are_made_linked_and_deleted() {
             "is linked already",
         ),
         (&["organization", "link", "nothing", "--issuer", "i", "--claim", "c"], "there is no organization nothing"),
+        (&["organization", "link", "acme", "--issuer", "", "--claim", "c"], "an issuer is not empty"),
+        (&["organization", "link", "acme", "--issuer", "a b", "--claim", "c"], "has no spaces"),
+        (&["organization", "link", "acme", "--issuer", "https:/", "--claim", "c"], "not an address such as"),
+        (&["organization", "create", "--name", "A", "--slug", "a", "--issuer", "ftp://a"], "not an address such as"),
+        (&["organization", "list", "--data-dir", "."], "--data-dir and DATABASE_URL are both given"),
         (&["organization", "delete", "acme"], "--yes"),
         (&["organization", "delete", "nothing", "--yes"], "there is no organization nothing"),
         (&["organization", "add-member", "acme", "--issuer", ISSUER, "--subject", "nobody", "--role", "boss"], ""),
@@ -114,10 +119,22 @@ async fn organizations_are_made_linked_and_deleted() {
     assert_eq!(listed[0]["members"], 3);
     assert_eq!(listed[0]["links"], json!([{"issuer": "https://idp.example", "claim": "acme-corp"}]));
     let text = operator(&database, &["organization", "list"]).out;
+    assert!(text.contains("globex  Globex  1 member\n"), "{text}");
     assert!(text.contains(&format!("{id}  acme  Acme  3 members\n    https://idp.example  acme-corp")), "{text}");
 
     answer(&database, &["organization", "link", "acme", "--issuer", "https://idp.example", "--claim", "mistake"]);
     answer(&database, &["organization", "unlink", "--issuer", "https://idp.example", "--claim", "mistake"]);
+    assert_eq!(
+        lines(
+            &database,
+            "SELECT changes AS line FROM audit_log WHERE action LIKE 'organization.%linked' AND changes LIKE '%mistake%' ORDER BY sequence"
+        )
+        .await,
+        [
+            r#"[{"field":"https://idp.example","before":null,"after":"mistake"}]"#,
+            r#"[{"field":"https://idp.example","before":"mistake","after":null}]"#
+        ]
+    );
     let gone = ["organization", "unlink", "--issuer", "https://idp.example", "--claim", "mistake"];
     assert!(refusal(&database, &gone).contains("is not linked"));
     assert_eq!(answer(&database, &["organization", "list"]), listed);
@@ -149,7 +166,12 @@ async fn organizations_are_made_linked_and_deleted() {
 
     // Deleted with everything in it; the other one is as it was.
     let before = answer(&database, &["organization", "list"])[1].clone();
-    let gone = answer(&database, &["organization", "delete", "acme", "--yes"]);
+    let delete = ["organization", "delete", "acme", "--yes", "--json"];
+    assert!(refusal(&database, &delete).contains("does the login own the tables?"), "the service's login may not");
+    assert_eq!(answer(&database, &["organization", "list"])[0], listed[0]);
+    let said = run(patchbay(&delete).env("DATABASE_URL", url(&database, "patchbay")).env("PATCHBAY_ROOT_KEY", ROOT_KEY));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let gone: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&gone["id"], gone["auditEntries"].to_string()), (&made["id"], entries.clone()));
     for table in [
         "members",
@@ -188,6 +210,13 @@ async fn organizations_are_made_linked_and_deleted() {
             "acme-corp",
         ],
     );
+
+    // An organization that nobody can enter is made, and what it lacks is said.
+    let empty = operator(&database, &["organization", "create", "--name", "Empty", "--slug", "empty"]);
+    assert_eq!(empty.code, Some(0));
+    for command in ["add-member empty --email EMAIL --role owner", "link empty --issuer ISSUER --claim VALUE"] {
+        assert!(empty.err.contains(&format!("patchbay organization {command}")), "{}", empty.err);
+    }
 
     // Another root key would make an organization that the service cannot open.
     let other_key = run(&mut patchbay(&["key", "generate"])).out;
@@ -268,7 +297,17 @@ async fn several_issuers_are_served_and_their_tokens_ended() {
     let log = home.path().join("log");
     let mut command = patchbay(&["serve", "--config", &file]);
     command.env("DATABASE_URL", url(&database, "patchbay_service")).env("PATCHBAY_ROOT_KEY", ROOT_KEY);
+    command.env("PATCHBAY_JWT_ISSUR", ISSUER).env("PATCHBAY_TOKEN_2", "of dev.env");
     let service = Service::start(command, &log, || address(&log)).unwrap();
+    // What it goes by is in the log, and what it does not.
+    let said: Vec<Value> = service.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let warned = said.iter().find(|line| !line["variables"].is_null()).unwrap();
+    assert!(warned["variables"].as_str().unwrap().contains("PATCHBAY_JWT_ISSUR"), "{warned}");
+    assert!(!warned.to_string().contains("PATCHBAY_TOKEN_2"), "{warned}");
+    let mut proofs: Vec<_> = said.iter().filter_map(|line| line["proof"].as_str()).collect();
+    proofs.sort_unstable();
+    assert_eq!(proofs, ["discovery", "jwks_url", "keys", "secret", "secret"]);
+    assert_eq!(said.iter().filter(|line| line.to_string().contains("set token_type to")).count(), 2);
 
     let now = Clock::System.now();
     let claims = |issuer: &str, subject: &str, id: Option<&str>| {
@@ -301,8 +340,16 @@ async fn several_issuers_are_served_and_their_tokens_ended() {
     assert_eq!(role(&second).await, Value::Null);
     assert_eq!(role(&tenant).await, "viewer", "somebody else");
     assert!(refusal(&database, &["revoke", "--user", "nobody@acme.example"]).contains("is nobody, or more than one"));
-    assert_ne!(operator(&database, &["revoke"]).code, Some(0));
-    assert_ne!(operator(&database, &["revoke", "--issuer", ISSUER]).code, Some(0));
+    let ann = made["ownerId"].as_str().unwrap();
+    for (arguments, words) in [
+        (&[][..], "<--user <USER>|--issuer <ISSUER>>"),
+        (&["--issuer", ISSUER], "--token-id <JTI>"),
+        (&["--token-id", "first"], "--issuer <ISSUER>"),
+        (&["--user", ann, "--issuer", ISSUER, "--token-id", "first"], "cannot be used with"),
+    ] {
+        let said = operator(&database, &[&["revoke"], arguments].concat());
+        assert!(said.code == Some(2) && said.err.contains(words), "{arguments:?}: {}", said.err);
+    }
 }
 
 #[test]
@@ -362,6 +409,10 @@ discovery = true
 issuer = "https://eight.example"
 secrets = [{{ file = "{long}" }}, {{ file = "{long}", kid = "a" }}]
 jwks_url = "https://user:password-s3cret@eight.example/keys"
+
+[[issuers]]
+issuer = "https://nine.example"
+keys = []
 "#
         ),
     );
@@ -376,7 +427,7 @@ jwks_url = "https://user:password-s3cret@eight.example/keys"
         "issuers[1] (https://two.example): jwks_url is not an https address",
         "issuers[1] (https://two.example): token_type is not",
         "issuers[1] (https://two.example): default_role is not owner",
-        "issuers[1] (https://two.example), roles: staff is not owner",
+        "issuers[1] (https://two.example): the role of \"staff\" in roles is not owner",
         "issuers[1] (https://two.example): roles needs organization_claim",
         "issuers[2] (three): discovery needs an issuer that is an https address",
         "issuers[2] (three): rsa_algorithm is not RS256 or PS256",
@@ -391,6 +442,7 @@ jwks_url = "https://user:password-s3cret@eight.example/keys"
         "issuers[8] (https://eight.example): jwks_url is not an https address",
         "issuers[8] (https://eight.example): of several keys of one algorithm each needs a kid",
         "the issuer https://seven.example is configured twice",
+        "issuers[9] (https://nine.example): keys is empty",
         "- DATABASE_URL",
         "- PATCHBAY_ROOT_KEY",
     ] {

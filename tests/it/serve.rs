@@ -58,7 +58,7 @@ fn all_that_is_wrong_is_listed_at_once_and_no_secret_with_it() {
     std::fs::write(&open, ROOT_KEY).unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
     let file = home.path().join("patchbay.toml");
-    std::fs::write(&file, "jwt_secret = \"in-the-file-s3cret\"\nnothing = 1\nport = 99999\n").unwrap();
+    std::fs::write(&file, "jwt_secret = \"in-the-file-s3cret\"\nport = 99999\n").unwrap();
     let said = run(patchbay(&["serve", "--config", file.to_str().unwrap()])
         .env("DATABASE_URL", "mysql://user:pw-s3cret@host/db")
         .env("PATCHBAY_ROOT_KEY_FILE", &open)
@@ -71,7 +71,6 @@ fn all_that_is_wrong_is_listed_at_once_and_no_secret_with_it() {
     assert_eq!(said.code, Some(2));
     for part in [
         "jwt_secret is a secret; name a file with jwt_secret_file",
-        "there is no setting nothing",
         "DATABASE_URL is not a Postgres URL",
         "everybody may read it (mode 0644)",
         "PATCHBAY_JWT_SECRET has fewer than 32 bytes",
@@ -84,6 +83,19 @@ fn all_that_is_wrong_is_listed_at_once_and_no_secret_with_it() {
         assert!(said.err.contains(part), "{part}: {}", said.err);
     }
     assert!(!said.err.contains("s3cret"), "{}", said.err);
+    // A file that cannot be gone by is all that is said: what stands in it would be said to be missing.
+    for (text, words) in [
+        ("jwt_issuer = \"x\"\njwt_isuer = 1\nnothing = 1\n", &["no setting jwt_isuer", "no setting nothing"][..]),
+        ("jwt_issuer = \"x\"\n= 1\n", &["is not TOML: line 2"]),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        for command in [&["serve"][..], &["migrate"], &["organization", "list"]] {
+            let said = run(patchbay(command).args(["--config", file.to_str().unwrap()]));
+            assert_eq!(said.code, Some(2), "{}", said.err);
+            assert_eq!(said.err.matches("\n  - ").count(), words.len(), "{}", said.err);
+            assert!(words.iter().all(|words| said.err.contains(words)), "{}", said.err);
+        }
+    }
     for weak in ["", "changeme", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
         let said = run(patchbay(&["serve"]).env("PATCHBAY_ROOT_KEY", weak));
         assert!(said.code == Some(2) && said.err.contains("- PATCHBAY_ROOT_KEY"), "{weak}: {}", said.err);
@@ -146,7 +158,8 @@ async fn it_serves_what_is_configured_and_nothing_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_not_ready_is_said_before_anybody_asks() {
     let database = fresh_database().await;
-    TestApp::on(&database, TestApp::api()).organization("Acme").await;
+    let app = TestApp::on(&database, TestApp::api());
+    app.organization("Acme").await;
     let other_key = run(&mut patchbay(&["key", "generate"])).out;
     let said = run(serve(&database).env("PATCHBAY_ROOT_KEY", other_key.trim()));
     assert_eq!(said.code, Some(1));
@@ -160,6 +173,17 @@ async fn a_database_that_is_not_ready_is_said_before_anybody_asks() {
     assert_eq!(down.code, Some(0), "{}", down.err);
     let said = run(&mut serve(&database));
     assert!(said.code == Some(1) && said.err.contains("patchbay migrate"), "{}", said.err);
+    app.sql("DROP TABLE __diesel_schema_migrations; REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+    for mut command in [serve(&database), {
+        let mut list = patchbay(&["organization", "list"]);
+        list.env("DATABASE_URL", url(&database, "patchbay_service"));
+        list
+    }] {
+        let said = run(&mut command);
+        assert!(said.code == Some(1) && said.err.contains(": run `patchbay migrate`"), "{}", said.err);
+    }
+    let not_owner = run(patchbay(&["migrate"]).env("DATABASE_URL", url(&database, "patchbay_service")));
+    assert!(not_owner.code == Some(1) && not_owner.err.contains("must own the tables"), "{}", not_owner.err);
     let up = run(patchbay(&["migrate"]).env("DATABASE_URL", url(&database, "patchbay")));
     assert_eq!(up.code, Some(0), "{}", up.err);
     let again = run(patchbay(&["migrate"]).env("DATABASE_URL", url(&database, "patchbay")));

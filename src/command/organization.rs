@@ -345,21 +345,13 @@ async fn add_member(db: &Db, arguments: &AddMemberArguments) -> Result<Said> {
 
 async fn delete(db: &Db, arguments: &DeleteArguments) -> Result<Said> {
     let DeleteArguments { organization, yes, .. } = arguments;
-    let deleted = db.operator_write(async |tx| {
-        let Some(found) = find(tx, organization).await? else { return Ok(None) };
-        if !yes {
-            return Ok(Some((found, None)));
-        }
-        let tombstone = db::organization::delete(tx, &found).await?;
-        Ok(Some((found, Some(tombstone))))
-    });
-    let (found, tombstone) = deleted
+    let found = db.system_read(async |tx| find(tx, organization).await).await?;
+    let found = found.with_context(|| format!("there is no organization {organization}"))?;
+    ensure!(*yes, "{} ({}) and everything in it would be gone for good; say --yes", found.name, found.id);
+    let tombstone = db
+        .operator_write(async |tx| db::organization::delete(tx, &found).await)
         .await
-        .context("it cannot be deleted; does the login own the tables?")?
-        .with_context(|| format!("there is no organization {organization}"))?;
-    let Some(tombstone) = tombstone else {
-        bail!("{} ({}) and everything in it would be gone for good; say --yes", found.name, found.id)
-    };
+        .context("it cannot be deleted; does the login own the tables?")?;
     let deleted_at = tombstone.deleted_at.to_rfc3339_opts(SecondsFormat::Secs, true);
     Ok((
         format!("deleted {} ({})", tombstone.name, tombstone.id),

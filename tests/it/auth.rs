@@ -1,5 +1,9 @@
 //! Who gets in. Everybody else is told the same.
 
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Method;
 use chrono::TimeDelta;
 use data_encoding::BASE64URL_NOPAD;
 use patchbay::auth::jwt::{Claims, sign};
@@ -7,6 +11,7 @@ use patchbay::auth::policy::{Role, Scope};
 use patchbay::db;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::harness::{AUDIENCE, Answer, Client, ISSUER, JWT_SECRET, Organization, TestApp, subject};
 
@@ -284,4 +289,58 @@ async fn a_token_and_a_key_end_when_their_time_is_over() {
     assert_eq!(acme.owner.gql(WHO, json!({})).await.status, 200);
     app.clock.advance(TimeDelta::seconds(30 * 60 + 30));
     assert_refused(&acme.owner.gql(WHO, json!({})).await, "the token has ended");
+}
+
+/// The body of a request whose sender holds it back after the service has begun to read it.
+fn held(body: String) -> (Body, oneshot::Receiver<()>, oneshot::Sender<()>) {
+    let ((begun, is_begun), (go, may_go)) = (oneshot::channel(), oneshot::channel::<()>());
+    let stream = futures_util::stream::once(async move {
+        begun.send(()).unwrap();
+        may_go.await.unwrap();
+        Ok::<_, std::convert::Infallible>(body)
+    });
+    (Body::from_stream(stream), is_begun, go)
+}
+
+/// Who is calling is found out before the body is read. Who was removed, demoted or revoked until it came changes nothing.
+#[tokio::test]
+async fn who_was_shown_the_door_while_the_body_came_does_nothing() {
+    const CREATE: &str = "mutation { apiKeyCreate(input: {name: \"late\", scopes: [members_read]}) { apiKey { id } } }";
+    let app = TestApp::new();
+    let acme = app.organization("Acme").await;
+    let key = "mutation { apiKeyCreate(input: {name: \"k\", scopes: [configurations_read, configurations_write]}) {
+        apiKey { id } secret } }";
+    let key = acme.owner.gql(key, json!({})).await;
+    let (key, secret) = (key.data("/apiKeyCreate/apiKey/id"), key.data("/apiKeyCreate/secret").as_str().unwrap());
+    let by_key = app.anonymous().with("x-api-key", secret);
+    let create = "mutation { personalConnectorConfigurationCreate(input: {personalConnectorId: \"pcon_github\", name: \"late\"}) {
+        personalConnectorConfiguration { id } userErrors { code } } }";
+    let remove = "mutation($id: ID!) { organizationMemberRemove(id: $id) { removedId } }";
+    let demote = "mutation($id: ID!) { organizationMemberSetRole(id: $id, role: viewer) { member { id } } }";
+    let revoke = "mutation($id: ID!) { apiKeyRevoke(id: $id) { apiKey { id } } }";
+    for pause in [Duration::ZERO, Duration::from_millis(600)] {
+        let (removed, demoted) = (acme.person(Role::Admin).await, acme.person(Role::Admin).await);
+        let mut cases = vec![
+            (&removed, CREATE, remove, crate::member::membership(&acme.owner, &removed).await),
+            (&demoted, CREATE, demote, crate::member::membership(&acme.owner, &demoted).await),
+        ];
+        if !pause.is_zero() {
+            cases.push((&by_key, create, revoke, key.clone()));
+        }
+        for (client, document, act, id) in cases {
+            let (body, is_begun, go) = held(json!({"query": document}).to_string());
+            let client = client.with("content-type", "application/json");
+            let sent = tokio::spawn(async move { client.send(Method::POST, "/graphql", body).await });
+            is_begun.await.unwrap();
+            assert!(acme.owner.gql(act, json!({"id": id})).await.body["errors"].is_null());
+            tokio::time::sleep(pause).await;
+            go.send(()).unwrap();
+            let late = sent.await.unwrap();
+            let expected = if act == demote && !pause.is_zero() { "FORBIDDEN" } else { "UNAUTHENTICATED" };
+            assert_eq!(late.code(), expected, "{act} {pause:?}: {}", late.text);
+        }
+    }
+    let names = acme.owner.gql("{ organization { apiKeys { nodes { name } } } }", json!({})).await;
+    assert!(!names.text.contains("late"), "{}", names.text);
+    assert_eq!(acme.owner.names(json!(null)).await, Vec::<String>::new());
 }

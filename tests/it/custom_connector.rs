@@ -212,6 +212,15 @@ async fn what_is_wrong_is_named_and_nothing_is_kept() {
             schema(json!({"type": "object", "properties": {"a": {"pattern": "(?<=secret)x"}}})),
             "INVALID at input.configurationSchema",
         ),
+        // What a validator would go over again on each level.
+        (
+            schema(json!({"type": "object", "properties": {"a": {"unevaluatedProperties": false}}})),
+            "INVALID at input.configurationSchema",
+        ),
+        (
+            schema(json!({"type": "object", "allOf": [{"properties": {"a": {"unevaluatedItems": {}}}}]})),
+            "INVALID at input.configurationSchema",
+        ),
         (schema(json!({"type": "object", "description": "x".repeat(70_000)})), "INVALID at input.configurationSchema"),
         (json!({"exampleConfiguration": {"region": "secret"}}), "INVALID at input.exampleConfiguration"),
     ] {

@@ -199,3 +199,26 @@ async fn while_the_first_runs_a_repeat_is_told_to_wait() {
     blocker.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(first.await.unwrap(), Vec::<String>::new());
 }
+
+/// A repeat gives the object as it is now, to those who may see it now.
+#[tokio::test]
+async fn a_repeat_shows_nothing_that_was_taken_away() {
+    let app = TestApp::new();
+    let acme = app.organization("Acme").await;
+    let ann = acme.person(Role::Member).await;
+    let id = acme.owner.create(github("one")).await["id"].clone();
+    acme.owner.grant(&id, json!({"userId": ann.id().await}), "manage").await;
+    let rename = "mutation($id: ID!) {
+        personalConnectorConfigurationUpdate(id: $id, input: {description: \"mine\"}, idempotencyKey: \"k\") {
+          personalConnectorConfiguration { id } userErrors { code field } } }";
+    for _ in 0..2 {
+        assert_eq!(ann.gql(rename, json!({"id": id})).await.user_errors(), Vec::<String>::new());
+    }
+    let revoke = "mutation($id: ID!, $from: GranteeInput!) {
+        personalConnectorConfigurationRevoke(id: $id, from: $from) { userErrors { code } } }";
+    let from = json!({"userId": ann.id().await});
+    assert_eq!(acme.owner.gql(revoke, json!({"id": id, "from": from})).await.user_errors(), Vec::<String>::new());
+    let repeated = ann.gql(rename, json!({"id": id})).await;
+    assert_eq!(repeated.user_errors(), ["NOT_FOUND at id"]);
+    assert_eq!(repeated.data("/personalConnectorConfigurationUpdate/personalConnectorConfiguration"), &json!(null));
+}

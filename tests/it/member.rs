@@ -26,7 +26,7 @@ async fn remove(client: &Client, id: &Value, heir: Value) -> Answer {
 }
 
 /// The membership of whoever that is.
-async fn membership(client: &Client, of: &Client) -> Value {
+pub async fn membership(client: &Client, of: &Client) -> Value {
     let (user, answer) = (
         of.id().await,
         client.gql("{ organization { members(first: 100) { nodes { id userId } } } }", json!({})).await,
@@ -142,7 +142,9 @@ async fn who_goes_leaves_configurations_to_an_heir_or_takes_them_along() {
     assert_eq!(key.gql("{ viewer { scopes } }", json!({})).await.status, 401, "a key follows its creator");
     assert_eq!(heir.find(&kept).await["userId"], heir.id().await);
     assert_eq!(acme.owner.find(&of_key).await["apiKeyId"], *made.data("/apiKeyCreate/apiKey/id"));
-    let log = acme.owner.audit_log(4).await;
+    // The leaver's account is not passed on: whoever inherits connects their own.
+    assert_eq!(heir.find(&kept).await["credentialsStatus"], "missing");
+    let log = acme.owner.audit_log(5).await;
     let actions: Vec<_> = log.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(
         actions,

@@ -12,6 +12,7 @@ use clap::Args;
 use patchbay::config::Source;
 use patchbay::db::{self, Db};
 use patchbay::dev::Borrowed;
+use patchbay::error::Error;
 use patchbay::vault::{RootKey, Vault};
 
 /// Who the audit log says did what a command does.
@@ -46,9 +47,7 @@ impl Place {
             Ok(pending) if pending.is_empty() => Ok(open),
             found => {
                 open.close();
-                let pending = found.context(
-                    "the database is not ready: has `patchbay migrate` run, and is the login a member of patchbay_app and patchbay_system?",
-                )?;
+                let pending = found.map_err(not_ready)?;
                 anyhow::bail!("the database lacks migrations {}: run `patchbay migrate`", pending.join(", "))
             }
         }
@@ -72,6 +71,15 @@ impl Place {
         let mut borrowed = Borrowed::take(self.data_dir.as_deref().unwrap_or(Path::new(".patchbay")))?;
         let root_key = borrowed.root_key.take();
         Ok(Open { db: Db::new(&borrowed.database, 1), root_key, borrowed: Some(borrowed) })
+    }
+}
+
+/// What a database that answers may lack, where its own words say little.
+fn not_ready(error: Error) -> anyhow::Error {
+    let hint = "the database is not ready: has `patchbay migrate` run, and is the login a member of patchbay_app and patchbay_system?";
+    match error {
+        Error::Internal(error) => error.context(hint),
+        error => error.into(),
     }
 }
 

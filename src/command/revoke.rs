@@ -14,6 +14,9 @@ use super::{OPERATOR, Place};
 use crate::print;
 
 #[derive(Args)]
+#[command(
+    override_usage = "patchbay revoke [OPTIONS] --user <USER>\n       patchbay revoke [OPTIONS] --issuer <ISSUER> --token-id <JTI>"
+)]
 #[command(group(ArgGroup::new("whose").required(true).args(["user", "issuer"])))]
 pub struct RevokeArguments {
     /// Ends every token of this person that was issued before now: id, or e-mail address

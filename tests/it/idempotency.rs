@@ -1,7 +1,7 @@
 //! What is sent twice is done once.
 
 use chrono::TimeDelta;
-use patchbay::auth::policy::Scope;
+use patchbay::auth::policy::{Role, Scope};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Client, TestApp, github};
@@ -205,20 +205,18 @@ async fn while_the_first_runs_a_repeat_is_told_to_wait() {
 async fn a_repeat_shows_nothing_that_was_taken_away() {
     let app = TestApp::new();
     let acme = app.organization("Acme").await;
-    let ann = acme.person(Role::Member).await;
-    let id = acme.owner.create(github("one")).await["id"].clone();
-    acme.owner.grant(&id, json!({"userId": ann.id().await}), "manage").await;
-    let rename = "mutation($id: ID!) {
-        personalConnectorConfigurationUpdate(id: $id, input: {description: \"mine\"}, idempotencyKey: \"k\") {
-          personalConnectorConfiguration { id } userErrors { code field } } }";
-    for _ in 0..2 {
-        assert_eq!(ann.gql(rename, json!({"id": id})).await.user_errors(), Vec::<String>::new());
-    }
-    let revoke = "mutation($id: ID!, $from: GranteeInput!) {
-        personalConnectorConfigurationRevoke(id: $id, from: $from) { userErrors { code } } }";
-    let from = json!({"userId": ann.id().await});
-    assert_eq!(acme.owner.gql(revoke, json!({"id": id, "from": from})).await.user_errors(), Vec::<String>::new());
-    let repeated = ann.gql(rename, json!({"id": id})).await;
+    let (ann, bob) = (acme.person(Role::Admin).await, acme.person(Role::Member).await);
+    let id = bob.create(github("Bob's")).await["id"].clone();
+    let rotate = "mutation($id: ID!) { personalConnectorConfigurationRotateCredentials(
+        id: $id, credentials: {bearer: {token: \"s3cret\"}}, idempotencyKey: \"k\") {
+          personalConnectorConfiguration { id name } userErrors { code field } } }";
+    let first = ann.gql(rotate, json!({"id": id})).await;
+    assert_eq!(first.user_errors(), Vec::<String>::new());
+    assert_eq!(ann.gql(rotate, json!({"id": id})).await.body["data"], first.body["data"]);
+    let demote = "mutation($id: ID!) { organizationMemberSetRole(id: $id, role: member) { userErrors { code } } }";
+    let member = crate::member::membership(&acme.owner, &ann).await;
+    assert_eq!(acme.owner.gql(demote, json!({"id": member})).await.user_errors(), Vec::<String>::new());
+    let repeated = ann.gql(rotate, json!({"id": id})).await;
     assert_eq!(repeated.user_errors(), ["NOT_FOUND at id"]);
-    assert_eq!(repeated.data("/personalConnectorConfigurationUpdate/personalConnectorConfiguration"), &json!(null));
+    assert!(!repeated.text.contains("Bob's"), "{}", repeated.text);
 }

@@ -143,12 +143,13 @@ async fn who_goes_leaves_configurations_to_an_heir_or_takes_them_along() {
     assert_eq!(heir.find(&kept).await["userId"], heir.id().await);
     assert_eq!(acme.owner.find(&of_key).await["apiKeyId"], *made.data("/apiKeyCreate/apiKey/id"));
     // The leaver's account is not passed on: whoever inherits connects their own.
-    assert_eq!(heir.find(&kept).await["credentialsStatus"], "missing");
+    assert_eq!(heir.find(&kept).await["credentialsInfo"], json!(null));
     let log = acme.owner.audit_log(5).await;
     let actions: Vec<_> = log.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(
         actions,
         [
+            "credential.destroyed",
             "personal_connector_configuration.transferred",
             "personal_connector_configuration.transferred",
             "api_key.revoked",

@@ -169,7 +169,8 @@ async fn organizations_are_made_linked_and_deleted() {
     let delete = ["organization", "delete", "acme", "--yes", "--json"];
     assert!(refusal(&database, &delete).contains("does the login own the tables?"), "the service's login may not");
     assert_eq!(answer(&database, &["organization", "list"])[0], listed[0]);
-    let said = run(patchbay(&delete).env("DATABASE_URL", url(&database, "patchbay")).env("PATCHBAY_ROOT_KEY", ROOT_KEY));
+    let said =
+        run(patchbay(&delete).env("DATABASE_URL", url(&database, "patchbay")).env("PATCHBAY_ROOT_KEY", ROOT_KEY));
     assert_eq!(said.code, Some(0), "{}", said.err);
     let gone: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&gone["id"], gone["auditEntries"].to_string()), (&made["id"], entries.clone()));

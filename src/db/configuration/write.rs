@@ -94,7 +94,7 @@ struct Columns {
     enabled: Option<bool>,
 }
 
-/// Changes a configuration that the caller has locked ([`find_for_update`]), and moves its version on.
+/// Changes a configuration that the caller has locked ([`super::find_for_update`]), and moves its version on.
 pub async fn update(tx: &OrgTx, row: &Configuration, changes: ConfigurationChanges) -> Result<()> {
     let ConfigurationChanges { name, configuration, description, metadata, enabled } = changes;
     let id = row.id;

@@ -18,7 +18,7 @@ use crate::db::audit_log::{Change, REDACTED};
 use crate::db::configuration::{NewConfiguration, Owner};
 use crate::db::idempotency_key::{self, Once};
 use crate::db::{self, OrgTx};
-use crate::error::{Code, Error, Rejection, Result};
+use crate::error::{Code, Rejection, Result};
 use crate::graphql::context::{Nullable, RequestContext as _};
 use crate::graphql::idempotency::once;
 use crate::graphql::scalar::JsonObject;
@@ -109,7 +109,8 @@ async fn create(
 
     let owner = owner.map(|owner| owner.parse(&["input", "owner"])).transpose()?.unwrap_or(caller.actor());
     if owner != caller.actor() && !caller.sees_all() {
-        return Err(Error::Forbidden(Action::ConfigurationCreate));
+        let message = "Only a person with role admin makes one for another owner.";
+        return Err(Rejection::new(Code::PermissionDenied, &["input", "owner"], message).into());
     }
     let new = NewConfiguration {
         owner,

@@ -124,8 +124,8 @@ pub struct MemberMutation;
 
 #[Object]
 impl MemberMutation {
-    /// Adds a person by e-mail address: whoever signs in with it, verified by an issuer, is meant. People only. [role admin;
-    /// owners only by owners]
+    /// Adds a person by e-mail address: whoever has it verified by an issuer, and sends a request that names this
+    /// organization (`X-Organization-Id`), is meant. People only. [role admin; owners only by owners]
     async fn organization_member_add(
         &self,
         ctx: &Context<'_>,

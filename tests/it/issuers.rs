@@ -322,3 +322,41 @@ async fn an_address_is_taken_up_once() {
     .await;
     assert_eq!(shared, Vec::<String>::new());
 }
+
+/// What an organization's admin offers by e-mail address, anybody may offer: it is taken up by who names the organization,
+/// and leads nobody there who did not ask for it.
+#[tokio::test]
+async fn what_an_admin_offers_is_taken_up_by_its_name() {
+    let signer = Signer::ed25519();
+    let database = fresh_database().await;
+    let app = on(&database, vec![Issuer::new(KEYS, AUDIENCE, vec![public(&signer, "EdDSA", "one")])]);
+    let (acme, stranger) = (app.organization("Acme").await, app.organization("Stranger").await);
+    let add = "mutation { organizationMemberAdd(email: \"Ann@example.com\", role: admin) { userErrors { code } } }";
+    for organization in [&acme, &stranger] {
+        assert_eq!(organization.owner.gql(add, json!({})).await.user_errors(), Vec::<String>::new());
+    }
+    let now = app.clock.now();
+    let token = |email: &str, verified: bool| {
+        let claims = Claims::new(KEYS, AUDIENCE, "ann", now, now + TimeDelta::hours(1));
+        let mut claims = serde_json::to_value(claims).unwrap();
+        claims["email"] = json!(email);
+        claims["email_verified"] = json!(verified);
+        let token = signer.token(&json!({"alg": "EdDSA", "kid": "one"}), &claims.to_string());
+        app.anonymous().with("authorization", &format!("Bearer {token}"))
+    };
+    let ann = token("ann@example.com", true);
+    let unnamed = ann.gql(WHO, json!({})).await;
+    assert_eq!((unnamed.status.as_u16(), unnamed.code()), (400, "ORGANIZATION_REQUIRED"));
+    for organization in [&acme, &stranger] {
+        assert!(unnamed.text.contains(&organization.id.to_string()), "{}", unnamed.text);
+    }
+    let id = acme.id.to_string();
+    for other in [token("ann@example.com", false), token("bob@example.com", true)] {
+        assert_refused(&other.with("x-organization-id", &id).gql(WHO, json!({})).await, "not the address");
+    }
+    assert_eq!(ann.with("x-organization-id", &id).gql(WHO, json!({})).await.data("/viewer/role"), "admin");
+    // From now on it is the only one there is: the other offer still waits.
+    assert_eq!(ann.gql(WHO, json!({})).await.data("/viewer/organization/id"), &json!(id));
+    let own = ann.gql("{ viewer { organizations { id } } }", json!({})).await;
+    assert_eq!(own.data("/viewer/organizations"), &json!([{"id": id}]));
+}

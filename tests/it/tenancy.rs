@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_graphql::parser::types::TypeKind;
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use patchbay::auth::policy::Scope;
+use patchbay::db;
 use serde_json::{Value, json};
 
 use crate::custom_connector::{crm, define};
@@ -237,6 +238,11 @@ struct Everything {
     audit_entry: Value,
     cursor: Value,
     audit_cursor: Value,
+    member_cursor: Value,
+    api_key_cursor: Value,
+    connector_cursor: Value,
+    /// What the API key calls with.
+    script: Client,
 }
 
 /// The idempotency key under which each organization has done something.
@@ -250,7 +256,7 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
     let made = organization.owner.with("idempotency-key", IDEMPOTENCY_KEY).try_create(input).await;
     let configuration = made.data("/personalConnectorConfigurationCreate/personalConnectorConfiguration/id").clone();
     let connector = define(&organization.owner, crm(name)).await["id"].clone();
-    organization.api_key(&[Scope::ConfigurationsRead]).await;
+    let script = organization.api_key(&[Scope::ConfigurationsRead]).await;
     let granted = organization
         .owner
         .gql(
@@ -262,9 +268,9 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
     let answer = organization
         .owner
         .gql(
-            "{ organization { apiKeys { nodes { id } } members { nodes { id userId } }
+            "{ organization { apiKeys { nodes { id } pageInfo { endCursor } } members { nodes { id userId } pageInfo { endCursor } }
                  auditLog { nodes { id } pageInfo { endCursor } } }
-               personalConnectorConfigurations { pageInfo { endCursor } } }",
+               personalConnectorConfigurations { pageInfo { endCursor } } personalConnectors { pageInfo { endCursor } } }",
             json!({}),
         )
         .await;
@@ -279,13 +285,21 @@ async fn everything(app: &TestApp, name: &str) -> Everything {
         audit_entry: at("/organization/auditLog/nodes/0/id"),
         cursor: at("/personalConnectorConfigurations/pageInfo/endCursor"),
         audit_cursor: at("/organization/auditLog/pageInfo/endCursor"),
+        member_cursor: at("/organization/members/pageInfo/endCursor"),
+        api_key_cursor: at("/organization/apiKeys/pageInfo/endCursor"),
+        connector_cursor: at("/personalConnectors/pageInfo/endCursor"),
+        script,
         organization,
     }
 }
 
 /// One case for each field of `Query` and `Mutation`: what it answers about another organization's things. The matrix
-/// fails on a field that has none.
-fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Value)>> {
+/// fails on a field that has none. `attacker` is an admin of ours, who has nothing.
+fn cases(
+    theirs: &Everything,
+    ours: &Everything,
+    attacker: &Value,
+) -> BTreeMap<&'static str, Vec<(String, Value, Value)>> {
     let Everything {
         organization,
         configuration,
@@ -297,6 +311,10 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
         audit_entry,
         cursor,
         audit_cursor,
+        member_cursor,
+        api_key_cursor,
+        connector_cursor,
+        script: _,
     } = theirs;
     let gone = |path: &str| json!({"userErrors": [{"code": "NOT_FOUND", "field": [path]}]});
     let mutation = |field: &str, arguments: &str, parameters: &str, variables: Value, payload: Value| {
@@ -325,15 +343,39 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
     };
     BTreeMap::from([
         ("viewer", vec![(
-            "{ viewer { organizations { id } personalConnectorConfigurations { totalCount } } }".to_owned(),
+            "{ viewer { organization { id } organizations { id } personalConnectorConfigurations { totalCount nodes { id } } } }".to_owned(),
             json!({}),
-            Value::Null, // compared below: it must not name the other organization
+            json!({"viewer": {
+                "organization": {"id": ours.organization.id.to_string()},
+                "organizations": [{"id": ours.organization.id.to_string()}],
+                "personalConnectorConfigurations": {"totalCount": 0, "nodes": []}}}),
         )]),
         ("organization", vec![
             (
                 "query($name: String) { organization { members(filter: {search: $name}) { totalCount } } }".to_owned(),
-                json!({"name": user}),
+                // People are named "owner of org_..." by the harness.
+                json!({"name": organization.id.to_string()}),
                 json!({"organization": {"members": {"totalCount": 0}}}),
+            ),
+            (
+                "{ organization { members { totalCount nodes { userId } } } }".to_owned(),
+                json!({}),
+                json!({"organization": {"members": {"totalCount": 2, "nodes": [{"userId": ours.user}, {"userId": attacker}]}}}),
+            ),
+            (
+                "{ organization { apiKeys { totalCount nodes { id } } } }".to_owned(),
+                json!({}),
+                json!({"organization": {"apiKeys": {"totalCount": 1, "nodes": [{"id": ours.api_key}]}}}),
+            ),
+            (
+                "query($after: String) { organization { members(after: $after) { totalCount } } }".to_owned(),
+                json!({"after": member_cursor}),
+                json!("BAD_USER_INPUT at after"),
+            ),
+            (
+                "query($before: String) { organization { apiKeys(before: $before) { totalCount } } }".to_owned(),
+                json!({"before": api_key_cursor}),
+                json!("BAD_USER_INPUT at before"),
             ),
             (
                 "query($id: ID) { organization { auditLog(filter: {targetId: {eq: $id}}) { totalCount } } }".to_owned(),
@@ -409,6 +451,11 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
                 json!({"id": connector}),
                 json!({"personalConnectors": {"totalCount": 0, "nodes": []}}),
             ),
+            (
+                "query($after: String) { personalConnectors(after: $after) { totalCount } }".to_owned(),
+                json!({"after": connector_cursor}),
+                json!("BAD_USER_INPUT at after"),
+            ),
         ]),
         ("validateConfiguration", vec![
             (
@@ -422,13 +469,13 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
                 json!("BAD_USER_INPUT at personalConnectorId"),
             ),
         ]),
-        ("personalConnectorCreate", vec![mutation(
-            // The other organization has a connector of this name: here the name is free, and the address is what is wrong.
-            "personalConnectorCreate",
-            "input: {name: $name, serverUrl: \"http://example.com\", authMethods: [{type: none}]}",
-            "$name: String!",
+        ("personalConnectorCreate", vec![(
+            // The other organization has a connector of this name: here the name is free. Deleted again by whoever runs this.
+            "mutation($name: String!) {
+               personalConnectorCreate(input: {name: $name, serverUrl: \"https://mcp.example.com\", authMethods: [{type: none}]}) {
+                 personalConnector { id name } userErrors { code field } } }".to_owned(),
             json!({"name": "Acme"}),
-            json!({"userErrors": [{"code": "INVALID", "field": ["input", "serverUrl"]}]}),
+            json!({"personalConnectorCreate": {"personalConnector": {"name": "Acme"}, "userErrors": []}}),
         )]),
         ("personalConnectorUpdate", vec![mutation(
             "personalConnectorUpdate",
@@ -567,6 +614,7 @@ fn cases(theirs: &Everything) -> BTreeMap<&'static str, Vec<(String, Value, Valu
 /// Runs every case as the other organization and looks whether anything was seen or touched.
 async fn assert_nothing_seen_or_touched(app: &TestApp) {
     let (acme, globex) = (everything(app, "Acme").await, everything(app, "Globex").await);
+    assert_relations_stay_in_the_organization(app, &acme, &globex).await;
     // The attacker must have nothing of its own that a case would count.
     let attacker = globex.organization.person(patchbay::auth::policy::Role::Admin).await;
     for (delete, id) in [
@@ -581,7 +629,7 @@ async fn assert_nothing_seen_or_touched(app: &TestApp) {
     }
     let before = snapshot(&acme.organization.owner).await;
 
-    let cases = cases(&acme);
+    let cases = cases(&acme, &globex, &attacker.id().await);
     let schema = document();
     let fields: BTreeSet<String> = types(&schema)
         .filter(|definition| matches!(definition.name.node.as_str(), "Query" | "Mutation"))
@@ -603,14 +651,452 @@ async fn assert_nothing_seen_or_touched(app: &TestApp) {
                 continue;
             }
             assert!(answer.body["errors"].is_null(), "{field}: {}", answer.text);
-            if expected.is_null() {
-                assert!(!answer.text.contains(&acme.organization.id.to_string()), "{field}: {}", answer.text);
-            } else {
-                assert_eq!(&answer.body["data"], expected, "{field} {variables}");
+            let mut data = answer.body["data"].clone();
+            // What was made is not there for the cases that follow.
+            if let Some(Value::Object(made)) = data.pointer_mut("/personalConnectorCreate/personalConnector") {
+                let id = made.remove("id").unwrap();
+                assert_eq!(
+                    crate::custom_connector::delete(&attacker, &id, None).await.user_errors(),
+                    Vec::<String>::new()
+                );
             }
+            assert_eq!(&data, expected, "{field} {variables}");
         }
     }
     assert_eq!(snapshot(&acme.organization.owner).await, before);
+    assert_lists_hold_only_ones_own(app, &acme, &globex, &attacker).await;
+}
+
+/// Every list that can be narrowed or ordered, by the field that gives it.
+const LISTS: [(&str, &str, &str); 7] = [
+    (
+        "Organization.apiKeys",
+        "query($filter: ApiKeyFilter, $after: String) { organization {
+           list: apiKeys(filter: $filter, after: $after, first: 100) { totalCount nodes { id } pageInfo { endCursor } } } }",
+        "/organization/list",
+    ),
+    (
+        "Organization.auditLog",
+        "query($filter: AuditLogFilter, $after: String) { organization {
+           list: auditLog(filter: $filter, after: $after, first: 100) { totalCount nodes { id } pageInfo { endCursor } } } }",
+        "/organization/list",
+    ),
+    (
+        "Organization.members",
+        "query($filter: OrganizationMemberFilter, $after: String) { organization {
+           list: members(filter: $filter, after: $after, first: 100) { totalCount nodes { id } pageInfo { endCursor } } } }",
+        "/organization/list",
+    ),
+    (
+        "PersonalConnector.configurations",
+        "query($filter: PersonalConnectorConfigurationFilter, $order: PersonalConnectorConfigurationOrder! = {field: NAME}, $after: String) {
+           personalConnector(id: \"pcon_github\") { list: configurations(filter: $filter, orderBy: $order, after: $after, first: 100) {
+             totalCount nodes { id } pageInfo { endCursor } } } }",
+        "/personalConnector/list",
+    ),
+    (
+        "Query.personalConnectorConfigurations",
+        "query($filter: PersonalConnectorConfigurationFilter, $order: PersonalConnectorConfigurationOrder! = {field: NAME}, $after: String) {
+           list: personalConnectorConfigurations(filter: $filter, orderBy: $order, after: $after, first: 100) {
+             totalCount nodes { id } pageInfo { endCursor } } }",
+        "/list",
+    ),
+    (
+        "Query.personalConnectors",
+        "query($filter: PersonalConnectorFilter, $after: String) {
+           list: personalConnectors(filter: $filter, after: $after, first: 100) { totalCount nodes { id } pageInfo { endCursor } } }",
+        "/list",
+    ),
+    (
+        "Viewer.personalConnectorConfigurations",
+        "query($filter: PersonalConnectorConfigurationFilter, $order: PersonalConnectorConfigurationOrder! = {field: NAME}, $after: String) {
+           viewer { list: personalConnectorConfigurations(filter: $filter, orderBy: $order, after: $after, first: 100) {
+             totalCount nodes { id } pageInfo { endCursor } } } }",
+        "/viewer/list",
+    ),
+];
+
+/// Every field of every filter, with a value that the other organization has. `request` is one that was theirs.
+fn filters(theirs: &Everything, request: &Value) -> BTreeMap<&'static str, Vec<(&'static str, Value)>> {
+    let long_ago = "2000-01-01T00:00:00Z";
+    BTreeMap::from([
+        (
+            "ApiKeyFilter",
+            vec![
+                ("active", json!({"eq": true})),
+                ("expiresAt", json!({"gt": long_ago})),
+                ("lastUsedAt", json!({"gt": long_ago})),
+                ("name", json!({"eq": "A key"})),
+            ],
+        ),
+        (
+            "AuditLogFilter",
+            vec![
+                ("action", json!({"eq": "personal_connector_configuration.created"})),
+                ("actorId", json!({"eq": theirs.user})),
+                ("createdAt", json!({"gt": long_ago})),
+                ("requestId", json!({"eq": request})),
+                ("targetId", json!({"eq": theirs.configuration})),
+                ("targetType", json!({"eq": "personal_connector_configuration"})),
+            ],
+        ),
+        (
+            "OrganizationMemberFilter",
+            vec![("role", json!("owner")), ("search", json!(theirs.organization.id.to_string()))],
+        ),
+        (
+            "PersonalConnectorConfigurationFilter",
+            vec![
+                ("and", json!([{"id": {"eq": theirs.configuration}}])),
+                ("apiKeyId", json!({"eq": theirs.api_key})),
+                ("authMethod", json!({"eq": "bearer"})),
+                ("configuration", json!({"contains": {"repository": "acme/backend"}})),
+                ("createdAt", json!({"gt": long_ago})),
+                ("description", json!({"eq": "of Acme"})),
+                ("enabled", json!({"eq": true})),
+                ("grantedToViewer", json!(true)),
+                ("healthStatus", json!({"eq": "unhealthy"})),
+                ("id", json!({"eq": theirs.configuration})),
+                ("lastError", json!({"eq": "broken at Acme"})),
+                ("lastSyncAt", json!({"gt": long_ago})),
+                ("metadata", json!({"contains": {"of": "Acme"}})),
+                ("name", json!({"eq": "Acme"})),
+                ("not", json!({"id": {"eq": "nothing"}})),
+                ("or", json!([{"enabled": {"eq": true}}, {"enabled": {"eq": false}}])),
+                ("ownedByViewer", json!(false)),
+                ("personalConnectorId", json!({"eq": "pcon_github"})),
+                ("search", json!("Acme")),
+                ("updatedAt", json!({"gt": long_ago})),
+                ("userId", json!({"eq": theirs.user})),
+            ],
+        ),
+        (
+            "PersonalConnectorFilter",
+            vec![
+                ("authMethod", json!({"eq": "bearer"})),
+                ("category", json!({"eq": "custom"})),
+                ("enabled", json!({"eq": true})),
+                ("id", json!({"eq": theirs.connector})),
+                ("name", json!({"eq": "Acme"})),
+                ("search", json!("Acme")),
+                ("status", json!("active")),
+                ("type", json!("custom")),
+            ],
+        ),
+    ])
+}
+
+/// Every list, narrowed by every field of its filter and in every order that it has. Each case is tried by those whose
+/// things are looked for, too: they find them, and so the case could fail.
+async fn assert_lists_hold_only_ones_own(app: &TestApp, acme: &Everything, globex: &Everything, attacker: &Client) {
+    // Something in every column that a filter asks for.
+    let mut of_key = github("Acme's key");
+    of_key["owner"] = json!({"apiKeyId": acme.api_key});
+    acme.organization.owner.create(of_key).await;
+    app.sql(&format!(
+        "UPDATE configurations SET description = 'of Acme', last_error = 'broken at Acme', last_sync_at = now(), health_status = 'unhealthy'
+         WHERE organization_id = '{0}';
+         UPDATE api_keys SET last_used_at = now() WHERE organization_id = '{0}'",
+        acme.organization.id.uuid()
+    ))
+    .await;
+    let answer = acme.organization.owner.gql("{ organization { auditLog { nodes { requestId } } } }", json!({})).await;
+    let filters = filters(acme, answer.data("/organization/auditLog/nodes/0/requestId"));
+    let own = own(app, globex, attacker).await;
+
+    let schema = document();
+    let (mut lists, mut orders) = (BTreeMap::new(), BTreeMap::new());
+    let (mut values, mut fields) = (Vec::new(), BTreeMap::<String, BTreeSet<String>>::new());
+    for definition in types(&schema) {
+        let name = definition.name.node.to_string();
+        match &definition.kind {
+            TypeKind::Object(object) => {
+                for field in &object.fields {
+                    let place = format!("{name}.{}", field.node.name.node);
+                    for argument in &field.node.arguments {
+                        let ty = argument.node.ty.node.to_string().replace('!', "");
+                        match argument.node.name.node.as_str() {
+                            "filter" => drop(lists.insert(place.clone(), ty)),
+                            "orderBy" => drop(orders.insert(place.clone(), ty)),
+                            _ => {}
+                        }
+                    }
+                }
+            }
+            TypeKind::Enum(kind) if name == "PersonalConnectorConfigurationOrderField" => {
+                values = kind.values.iter().map(|value| value.node.value.node.to_string()).collect();
+            }
+            TypeKind::InputObject(input) => {
+                fields.insert(name, input.fields.iter().map(|field| field.node.name.node.to_string()).collect());
+            }
+            _ => {}
+        }
+    }
+    let known: BTreeSet<_> = LISTS.iter().map(|(place, _, _)| (*place).to_owned()).collect();
+    assert_eq!(lists.keys().cloned().collect::<BTreeSet<_>>(), known, "every list with a filter is above");
+    assert!(orders.values().all(|ty| ty == "PersonalConnectorConfigurationOrder"), "{orders:?}");
+    assert!(values.len() >= 5, "{values:?}");
+    for filter in lists.values() {
+        let known: BTreeSet<_> = filters[filter.as_str()].iter().map(|(field, _)| (*field).to_owned()).collect();
+        assert_eq!(fields[filter], known, "every field of {filter} has a case");
+    }
+
+    let run = async |client: &Client, document: &str, pointer: &str, variables: &Value| {
+        let answer = client.gql(document, variables.clone()).await;
+        let list = answer.data(pointer);
+        let ids: BTreeSet<String> =
+            list["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(list["totalCount"], json!(ids.len()), "{variables} {}", answer.text);
+        (ids, list["pageInfo"]["endCursor"].clone())
+    };
+    let mut found = BTreeSet::new();
+    for (place, document, pointer) in LISTS {
+        let filter = &lists[place];
+        let mut asked: Vec<_> = filters[filter.as_str()]
+            .iter()
+            .map(|(field, value)| (*field, json!({"filter": {*field: value}})))
+            .collect();
+        asked.push(("nothing", json!({})));
+        if orders.contains_key(place) {
+            for (value, direction) in values.iter().flat_map(|value| [(value, "ASC"), (value, "DESC")]) {
+                asked.push((value, json!({"order": {"field": value, "direction": direction}})));
+            }
+        }
+        for (by, mut variables) in asked {
+            let (theirs, cursor) = run(&acme.organization.owner, document, pointer, &variables).await;
+            let (seen, _) = run(attacker, document, pointer, &variables).await;
+            let foreign: Vec<_> = seen.iter().filter(|id| !own[filter.as_str()].contains(*id)).collect();
+            assert_eq!(foreign, Vec::<&String>::new(), "{place} by {by}: {variables}");
+            if theirs.iter().any(|id| !own[filter.as_str()].contains(id)) {
+                found.insert((filter.clone(), by.to_owned()));
+            }
+            // Their place in their list is none in ours, also when list, filter and order are the same.
+            if cursor.is_string() {
+                variables["after"] = cursor;
+                let answer = attacker.gql(document, variables.clone()).await;
+                assert_eq!((answer.code(), answer.argument()), ("BAD_USER_INPUT", "after"), "{place} by {by}");
+            }
+        }
+    }
+    for (filter, cases) in &filters {
+        for (field, _) in cases {
+            assert!(
+                found.contains(&((*filter).to_owned(), (*field).to_owned())),
+                "{filter}.{field} found nothing of theirs"
+            );
+        }
+    }
+}
+
+/// The ids that `attacker` may find in a list, by the type of its filter. Not asked of the lists themselves.
+async fn own(app: &TestApp, globex: &Everything, attacker: &Client) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let text = |id: &Value| id.as_str().unwrap().to_owned();
+    let organization = globex.organization.id;
+    let log =
+        app.app.db.system_read(async |tx| db::audit_log::list_after(tx, organization, 0, 1000).await).await.unwrap();
+    let user = attacker.id().await;
+    let answer = attacker.gql("{ organization { members { nodes { id userId } } } }", json!({})).await;
+    let members = answer.data("/organization/members/nodes").as_array().unwrap();
+    let member = members.iter().find(|member| member["userId"] == user).unwrap()["id"].clone();
+    let catalog = ["pcon_github", "pcon_clickup", "pcon_jira", "pcon_teams", "pcon_custom_mcp"];
+    BTreeMap::from([
+        ("ApiKeyFilter", BTreeSet::from([text(&globex.api_key)])),
+        ("AuditLogFilter", log.into_iter().map(|entry| entry.id.to_string()).collect()),
+        ("OrganizationMemberFilter", BTreeSet::from([text(&globex.member), text(&member)])),
+        ("PersonalConnectorConfigurationFilter", BTreeSet::new()),
+        ("PersonalConnectorFilter", catalog.map(str::to_owned).into()),
+    ])
+}
+
+/// Every relation from one object to another leads to one's own, also where somebody has put another organization's id into
+/// a row, as an attempt on something does in the audit log.
+async fn assert_relations_stay_in_the_organization(app: &TestApp, acme: &Everything, globex: &Everything) {
+    let organization = globex.organization.id;
+    let ids = [
+        &acme.configuration,
+        &acme.connector,
+        &acme.api_key,
+        &acme.member,
+        &acme.user,
+        &acme.grant,
+        &acme.audit_entry,
+        &json!(acme.organization.id.to_string()),
+    ];
+    let owner = &globex.organization.owner;
+    let log =
+        app.app.db.system_read(async |tx| db::audit_log::list_after(tx, organization, 0, 1000).await).await.unwrap();
+    let log: Vec<_> = log.iter().rev().map(|entry| json!({"id": entry.id.to_string()})).collect();
+    let (configuration, user) = (json!({"id": globex.configuration}), json!({"id": globex.user}));
+    let own = json!({"id": organization.to_string()});
+    let of = |relation: &str, selection: &str, expected: Value| {
+        let field = relation.split_once('.').unwrap().1;
+        (
+            format!("query($id: ID!) {{ personalConnectorConfiguration(id: $id) {{ {field} {{ {selection} }} }} }}"),
+            json!({"personalConnectorConfiguration": {field: expected}}),
+        )
+    };
+    let plain = |document: &str, expected: Value| (document.to_owned(), expected);
+    let cases = [
+        (
+            "ApiKey.createdBy",
+            plain(
+                "{ organization { apiKeys { nodes { createdBy { id } } } } }",
+                json!({"organization": {"apiKeys": {"nodes": [{"createdBy": user}]}}}),
+            ),
+        ),
+        (
+            "AuditLogEntry.actor",
+            plain(
+                "query($id: ID!) { organization { auditLog(filter: {targetId: {eq: $id}}, last: 1) { nodes { actor { ... on User { id } } } } } }",
+                json!({"organization": {"auditLog": {"nodes": [{"actor": user}]}}}),
+            ),
+        ),
+        (
+            "AuditLogEntry.target",
+            plain(
+                "query($id: ID!) { organization { auditLog(filter: {targetId: {eq: $id}}, last: 1) { nodes { target { id } } } } }",
+                json!({"organization": {"auditLog": {"nodes": [{"target": configuration}]}}}),
+            ),
+        ),
+        (
+            "Organization.apiKeys",
+            plain(
+                "{ organization { apiKeys { nodes { id } } } }",
+                json!({"organization": {"apiKeys": {"nodes": [{"id": globex.api_key}]}}}),
+            ),
+        ),
+        (
+            "Organization.auditLog",
+            plain(
+                "{ organization { auditLog(first: 100) { nodes { id } } } }",
+                json!({"organization": {"auditLog": {"nodes": log}}}),
+            ),
+        ),
+        (
+            "Organization.members",
+            plain(
+                "{ organization { members { nodes { id } } } }",
+                json!({"organization": {"members": {"nodes": [{"id": globex.member}]}}}),
+            ),
+        ),
+        (
+            "OrganizationMember.user",
+            plain(
+                "{ organization { members { nodes { user { id } } } } }",
+                json!({"organization": {"members": {"nodes": [{"user": user}]}}}),
+            ),
+        ),
+        (
+            "PersonalConnector.configurations",
+            plain(
+                "{ personalConnector(id: \"pcon_github\") { configurations { nodes { id } } } }",
+                json!({"personalConnector": {"configurations": {"nodes": [configuration]}}}),
+            ),
+        ),
+        (
+            "PersonalConnectorConfiguration.grants",
+            of("PersonalConnectorConfiguration.grants", "id", json!([{"id": globex.grant}])),
+        ),
+        (
+            "PersonalConnectorConfiguration.organization",
+            of("PersonalConnectorConfiguration.organization", "id", own.clone()),
+        ),
+        (
+            "PersonalConnectorConfiguration.owner",
+            of("PersonalConnectorConfiguration.owner", "... on User { id }", user.clone()),
+        ),
+        (
+            "PersonalConnectorConfiguration.personalConnector",
+            of("PersonalConnectorConfiguration.personalConnector", "id", json!({"id": "pcon_github"})),
+        ),
+        // For a person; a key is asked below.
+        ("Viewer.apiKey", plain("{ viewer { apiKey { id } } }", json!({"viewer": {"apiKey": null}}))),
+        ("Viewer.organization", plain("{ viewer { organization { id } } }", json!({"viewer": {"organization": own}}))),
+        (
+            "Viewer.organizations",
+            plain("{ viewer { organizations { id } } }", json!({"viewer": {"organizations": [own]}})),
+        ),
+        (
+            "Viewer.personalConnectorConfigurations",
+            plain(
+                "{ viewer { personalConnectorConfigurations { nodes { id } } } }",
+                json!({"viewer": {"personalConnectorConfigurations": {"nodes": [configuration]}}}),
+            ),
+        ),
+        ("Viewer.user", plain("{ viewer { user { id } } }", json!({"viewer": {"user": user}}))),
+    ];
+    let known: BTreeSet<_> = cases.iter().map(|(relation, _)| (*relation).to_owned()).collect();
+    assert_eq!(relations(), known, "every relation has a case");
+    for (relation, (document, expected)) in &cases {
+        let answer = owner.gql(document, json!({"id": globex.configuration})).await;
+        assert_eq!(&answer.body["data"], expected, "{relation}: {}", answer.text);
+    }
+    let answer = globex.script.gql("{ viewer { apiKey { id } } }", json!({})).await;
+    assert_eq!(answer.data("/viewer/apiKey/id"), &globex.api_key);
+
+    // Rows that name the others: what they name is not there.
+    for (n, id) in ids.iter().enumerate() {
+        app.sql(&format!(
+            "INSERT INTO audit_log (organization_id, sequence, id, action, actor_id, target_type, target_id, changes, created_at, previous_hash, hash)
+             VALUES ('{0}', 1000000 + {n}, gen_random_uuid(), 'forged', '{1}', 'x', '{2}', '[]', now(), decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'))",
+            organization.uuid(),
+            [&acme.user, &acme.api_key][n % 2].as_str().unwrap(),
+            id.as_str().unwrap(),
+        ))
+        .await;
+    }
+    let creator = |user: &Value| {
+        format!(
+            "UPDATE api_keys SET created_by_user_id = '{0}' WHERE organization_id = '{1}';
+             UPDATE connectors SET created_by_user_id = '{0}' WHERE organization_id = '{1}'",
+            uuid(user),
+            organization.uuid()
+        )
+    };
+    app.sql(&creator(&acme.user)).await;
+    let answer = owner
+        .gql(
+            "{ organization { auditLog(filter: {action: {eq: \"forged\"}}) { nodes { actor { __typename } target { id } } }
+                 apiKeys { nodes { createdBy { id } } } } }",
+            json!({}),
+        )
+        .await;
+    let nothing = json!({"actor": null, "target": null});
+    assert_eq!(answer.data("/organization/auditLog/nodes"), &json!(vec![nothing; ids.len()]));
+    assert_eq!(answer.data("/organization/apiKeys/nodes"), &json!([{"createdBy": null}]));
+    app.sql(&creator(&globex.user)).await;
+    app.sql(&format!("DELETE FROM audit_log WHERE action = 'forged' AND organization_id = '{}'", organization.uuid()))
+        .await;
+}
+
+/// Fields that lead from one object to others that have an id of their own.
+fn relations() -> BTreeSet<String> {
+    let schema = document();
+    let kinds: BTreeMap<_, _> =
+        types(&schema).map(|definition| (definition.name.node.as_str(), &definition.kind)).collect();
+    let mut found = BTreeSet::new();
+    for (name, kind) in &kinds {
+        // What a mutation answers was decided by the mutation; what a page holds, by the list.
+        let decided = ["Payload", "Connection", "Edge", "BulkFailure"].iter().any(|end| name.ends_with(end));
+        let TypeKind::Object(object) = kind else { continue };
+        if decided || ["Query", "Mutation"].contains(name) {
+            continue;
+        }
+        for field in &object.fields {
+            let ty = field.node.ty.node.to_string().replace(['[', ']', '!'], "");
+            let leads = match kinds.get(ty.as_str()) {
+                Some(TypeKind::Interface(_) | TypeKind::Union(_)) => true,
+                Some(TypeKind::Object(to)) => {
+                    ty.ends_with("Connection") || to.fields.iter().any(|field| field.node.name.node == "id")
+                }
+                _ => false,
+            };
+            if leads {
+                found.insert(format!("{name}.{}", field.node.name.node));
+            }
+        }
+    }
+    found
 }
 
 /// Everything that a client can see of its own organization.
@@ -633,6 +1119,10 @@ async fn matrix() {
 /// left. (`users` has no scope but its policy: it is left on.)
 #[tokio::test]
 async fn matrix_without_row_level_security() {
+    assert_nothing_seen_or_touched(&without_row_level_security().await).await;
+}
+
+async fn without_row_level_security() -> TestApp {
     let database = fresh_database().await;
     let app = TestApp::with_login(&database.owner, &database.owner, TestApp::api());
     app.sql(
@@ -643,7 +1133,7 @@ async fn matrix_without_row_level_security() {
          END $$",
     )
     .await;
-    assert_nothing_seen_or_touched(&app).await;
+    app
 }
 
 /// The fourth lock alone: SQL without any scope, as the service's role, even when the login is a superuser.
@@ -927,7 +1417,12 @@ async fn not_yours_looks_like_not_there() {
             json!({"id": globex.member, "to": {"userId": acme.user}}),
         ),
     ];
-    more.extend(cases(&acme).into_values().flatten().map(|(document, variables, _)| (document, variables)));
+    more.extend(
+        cases(&acme, &globex, &globex.user)
+            .into_values()
+            .flatten()
+            .map(|(document, variables, _)| (document, variables)),
+    );
     for (document, variables) in more {
         let without = unknown(&variables, &ids);
         if without == variables {

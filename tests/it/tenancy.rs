@@ -8,13 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::parser::types::TypeKind;
+use chrono::TimeDelta;
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
-use patchbay::auth::policy::Scope;
+use patchbay::auth::jwt::{Claims, sign};
+use patchbay::auth::policy::{Role, Scope};
 use patchbay::db;
+use patchbay::id::{OrganizationId, UserId};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::custom_connector::{crm, define};
-use crate::harness::{Client, Database, Organization, TestApp, fresh_database, github};
+use crate::harness::{
+    AUDIENCE, Client, Database, ISSUER, JWT_SECRET, Organization, TestApp, fresh_database, github, subject,
+};
 use crate::schema::{document, types};
 
 #[derive(diesel::QueryableByName, Debug)]
@@ -616,7 +622,7 @@ async fn assert_nothing_seen_or_touched(app: &TestApp) {
     let (acme, globex) = (everything(app, "Acme").await, everything(app, "Globex").await);
     assert_relations_stay_in_the_organization(app, &acme, &globex).await;
     // The attacker must have nothing of its own that a case would count.
-    let attacker = globex.organization.person(patchbay::auth::policy::Role::Admin).await;
+    let attacker = globex.organization.person(Role::Admin).await;
     for (delete, id) in [
         ("personalConnectorConfigurationDelete", &globex.configuration),
         ("personalConnectorDelete", &globex.connector),
@@ -1136,6 +1142,187 @@ async fn without_row_level_security() -> TestApp {
     app
 }
 
+/// Every row that is of an organization, of every table that has such rows, the audit log's too.
+async fn rows_of(app: &TestApp, organization: OrganizationId) -> Vec<String> {
+    let mut connection = app.owner.connect().await.unwrap();
+    let query = |sql: String| diesel::sql_query(sql);
+    let tables: Vec<Line> = query(
+        "SELECT attrelid::regclass::text AS line FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attname = 'organization_id' ORDER BY 1"
+            .to_owned(),
+    )
+    .load(&mut connection)
+    .await
+    .unwrap();
+    let mut rows = Vec::new();
+    for Line { line: table } in tables {
+        let sql = format!(
+            "SELECT '{table} ' || to_jsonb(t)::text AS line FROM {table} t WHERE organization_id = '{}' ORDER BY 1",
+            organization.uuid()
+        );
+        let found: Vec<Line> = query(sql).load(&mut connection).await.unwrap();
+        rows.extend(found.into_iter().map(|row| row.line));
+    }
+    rows
+}
+
+/// What somebody has in one of several organizations.
+struct Presence {
+    organization: Organization,
+    /// The person, in this organization.
+    client: Client,
+    membership: Value,
+    /// One's own, with a credential, granted to others.
+    configuration: Value,
+    /// Of the person's key.
+    of_key: Value,
+    key: Value,
+    secret: String,
+}
+
+/// Makes `user`, who exists, an admin of a new organization, with something in every table.
+async fn join(app: &TestApp, name: &str, user: Option<UserId>) -> (UserId, Presence) {
+    let organization = app.organization(name).await;
+    let user = match user {
+        Some(user) => {
+            let id = organization.id;
+            let put = async |tx: &db::SystemTx| db::member::put(tx, id, user, Some(Role::Admin)).await;
+            app.app.db.system_write(put).await.unwrap();
+            user
+        }
+        None => organization.user(Role::Admin).await,
+    };
+    // One token for all of them: the header says which.
+    let now = app.clock.now();
+    let claims = Claims::new(ISSUER, AUDIENCE, &subject(user), now, now + TimeDelta::hours(1));
+    let token = sign(&claims, &SecretString::from(JWT_SECRET)).unwrap();
+    let client = app.anonymous().with("authorization", &format!("Bearer {token}"));
+    let client = client.with("x-organization-id", &organization.id.to_string());
+    let mut input = github("the person's");
+    input["credentials"] = json!({"bearer": {"token": "s3cret"}});
+    let configuration = client.create(input).await["id"].clone();
+    let made = client
+        .gql("mutation { apiKeyCreate(input: {name: \"the person's\", scopes: [configurations_read]}) { apiKey { id } secret } }", json!({}))
+        .await;
+    let key = made.data("/apiKeyCreate/apiKey/id").clone();
+    // Made for the key and not by it: a use would be noted beside the requests, at any moment.
+    let mut input = github("the key's");
+    input["owner"] = json!({"apiKeyId": key});
+    let of_key = client.create(input).await["id"].clone();
+    let of_owner = organization.owner.create(github("the owner's")).await["id"].clone();
+    let owner = organization.owner.id().await;
+    for (by, on, to) in [
+        (&client, &configuration, json!({"organization": true})),
+        (&client, &configuration, json!({"userId": owner})),
+        (&organization.owner, &of_owner, json!({"userId": user.to_string()})),
+        (&organization.owner, &of_owner, json!({"apiKeyId": key})),
+    ] {
+        assert_eq!(by.grant(on, to, "use").await.user_errors(), Vec::<String>::new());
+    }
+    let answer = client.gql("{ organization { members { nodes { id userId } } } }", json!({})).await;
+    let members = answer.data("/organization/members/nodes").as_array().unwrap();
+    let membership = members.iter().find(|member| member["userId"] == user.to_string()).unwrap()["id"].clone();
+    let secret = made.data("/apiKeyCreate/secret").as_str().unwrap().to_owned();
+    (user, Presence { organization, client, membership, configuration, of_key, key, secret })
+}
+
+/// Somebody of three organizations is removed from one and then from another. The third stays as it was, row by row, and
+/// so does each while it is another's turn.
+async fn assert_who_leaves_one_stays_in_the_others(app: &TestApp) {
+    let (user, acme) = join(app, "Acme", None).await;
+    let (_, globex) = join(app, "Globex", Some(user)).await;
+    let (_, initech) = join(app, "Initech", Some(user)).await;
+
+    // The person sees the others' names, and of each other no more than that.
+    let document = "{ viewer { organizations { id members { totalCount } apiKeys { totalCount } auditLog { totalCount }
+        encryption { activeKeyVersion } } personalConnectorConfigurations { nodes { id } } } organization { members { totalCount } } }";
+    for here in [&acme, &globex, &initech] {
+        let answer = here.client.gql(document, json!({})).await;
+        assert_eq!(answer.data("/viewer/personalConnectorConfigurations/nodes"), &json!([{"id": here.configuration}]));
+        assert_eq!(answer.data("/organization/members/totalCount"), 2);
+        let organizations = answer.data("/viewer/organizations").as_array().unwrap();
+        assert_eq!(organizations.len(), 3);
+        for seen in organizations {
+            let is_own = seen["id"] == here.organization.id.to_string();
+            for list in ["members", "apiKeys", "auditLog", "encryption"] {
+                assert_eq!(seen[list].is_null(), !is_own, "{list}: {}", answer.text);
+            }
+        }
+    }
+
+    let remove = async |from: &Presence, heir: Value| {
+        let document = "mutation($id: ID!, $heir: ConfigurationOwnerInput) { organizationMemberRemove(id: $id, transferTo: $heir) {
+            removedId transferredCount userErrors { code field } } }";
+        let answer = from.organization.owner.gql(document, json!({"id": from.membership, "heir": heir})).await;
+        assert_eq!(answer.user_errors(), Vec::<String>::new());
+        assert_eq!(answer.data("/organizationMemberRemove/removedId"), &from.membership);
+        answer.data("/organizationMemberRemove/transferredCount").clone()
+    };
+    let rows = async |of: &Presence| rows_of(app, of.organization.id).await;
+    let person = async || {
+        let mut connection = app.owner.connect().await.unwrap();
+        let sql = format!(
+            "SELECT to_jsonb(u)::text || (SELECT jsonb_agg(i)::text FROM identities i WHERE user_id = u.id) AS line FROM users u WHERE id = '{}'",
+            user.uuid()
+        );
+        let rows: Vec<Line> = diesel::sql_query(sql).load(&mut connection).await.unwrap();
+        rows.into_iter().map(|row| row.line).collect::<Vec<_>>()
+    };
+    let has = |rows: &[String], table: &str, text: &str| {
+        rows.iter().any(|row| row.starts_with(&format!("{table} ")) && row.contains(text))
+    };
+    let id = user.uuid().to_string();
+    let before = (rows(&acme).await, rows(&globex).await, rows(&initech).await, person().await);
+    for rows in [&before.0, &before.1, &before.2] {
+        for table in ["members", "api_keys", "configurations", "grants"] {
+            assert!(has(rows, table, &id), "the person is in {table}");
+        }
+        assert!(has(rows, "credentials", ""));
+    }
+
+    // With an heir.
+    let owner = acme.organization.owner.id().await;
+    assert_eq!(remove(&acme, json!({"userId": owner})).await, 1);
+    let left = rows(&acme).await;
+    for table in ["members", "configurations", "grants"] {
+        // Who gave a grant is kept.
+        let column = if table == "configurations" { "owner_user_id" } else { "user_id" };
+        assert!(!has(&left, table, &format!("\"{column}\": \"{id}\"")), "{table}: {left:?}");
+    }
+    assert_eq!(acme.organization.owner.find(&acme.configuration).await["userId"], owner);
+    assert_eq!(acme.organization.owner.find(&acme.of_key).await["apiKeyId"], acme.key);
+    assert_eq!(
+        (rows(&globex).await, rows(&initech).await, person().await),
+        (before.1.clone(), before.2.clone(), before.3.clone())
+    );
+
+    // Without.
+    assert_eq!(remove(&globex, Value::Null).await, 0);
+    assert_eq!(globex.organization.owner.find(&globex.configuration).await, Value::Null);
+    assert_eq!(globex.organization.owner.find(&globex.of_key).await["apiKeyId"], globex.key);
+    assert_eq!((rows(&acme).await, rows(&initech).await, person().await), (left, before.2, before.3));
+
+    // And all of it works on where the person still is, and nowhere else.
+    let who = "{ viewer { role } }";
+    for (presence, status) in [(&acme, 401), (&globex, 401), (&initech, 200)] {
+        assert_eq!(presence.client.gql(who, json!({})).await.status, status);
+        assert_eq!(app.anonymous().with("x-api-key", &presence.secret).gql(who, json!({})).await.status, status);
+    }
+    let answer = initech.client.gql("{ viewer { organizations { id } } }", json!({})).await;
+    assert_eq!(answer.data("/viewer/organizations"), &json!([{"id": initech.organization.id.to_string()}]));
+}
+
+#[tokio::test]
+async fn who_leaves_one_organization_stays_in_the_others() {
+    assert_who_leaves_one_stays_in_the_others(&TestApp::new()).await;
+}
+
+/// Nothing but the scope of each query keeps the removal in its organization.
+#[tokio::test]
+async fn who_leaves_one_organization_stays_in_the_others_without_row_level_security() {
+    assert_who_leaves_one_stays_in_the_others(&without_row_level_security().await).await;
+}
+
 /// The fourth lock alone: SQL without any scope, as the service's role, even when the login is a superuser.
 #[tokio::test]
 async fn postgres_keeps_organizations_apart_when_a_query_forgets_to() {
@@ -1292,7 +1479,7 @@ fn constraint(error: &diesel::result::Error) -> Option<&str> {
 fn uuid(id: &Value) -> uuid::Uuid {
     let text = id.as_str().unwrap();
     match text.split_once('_').unwrap().0 {
-        "user" => text.parse::<patchbay::id::UserId>().unwrap().uuid(),
+        "user" => text.parse::<UserId>().unwrap().uuid(),
         "pcon" => text.parse::<patchbay::id::ConnectorId>().unwrap().uuid(),
         _ => text.parse::<patchbay::id::ConfigurationId>().unwrap().uuid(),
     }
@@ -1386,7 +1573,7 @@ fn unknown(value: &Value, ids: &[&Value]) -> Value {
 async fn not_yours_looks_like_not_there() {
     let app = TestApp::new();
     let (acme, globex) = (everything(&app, "Acme").await, everything(&app, "Globex").await);
-    let attacker = globex.organization.person(patchbay::auth::policy::Role::Owner).await.with("x-request-id", "same");
+    let attacker = globex.organization.person(Role::Owner).await.with("x-request-id", "same");
     let own = json!(acme.organization.id.to_string());
     let ids = [
         &acme.configuration,

@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use async_graphql::parser::types::TypeKind;
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{OperationType, Selection, TypeKind};
 use chrono::TimeDelta;
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use patchbay::auth::jwt::{Claims, sign};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::custom_connector::{crm, define};
 use crate::harness::{
-    AUDIENCE, Client, Database, ISSUER, JWT_SECRET, Organization, TestApp, fresh_database, github, subject,
+    AUDIENCE, Answer, Client, Database, ISSUER, JWT_SECRET, Organization, TestApp, fresh_database, github, subject,
 };
 use crate::schema::{document, types};
 
@@ -1567,8 +1568,71 @@ fn unknown(value: &Value, ids: &[&Value]) -> Value {
     }
 }
 
+/// The places of [`IDS`] where a document, with its variables, writes one of `ids`.
+fn places(text: &str, variables: &Value, ids: &[&Value]) -> BTreeSet<String> {
+    let schema = document();
+    let kinds: BTreeMap<_, _> =
+        types(&schema).map(|definition| (definition.name.node.as_str(), &definition.kind)).collect();
+    let mut found = BTreeSet::new();
+    let parsed = parse_query(text).unwrap();
+    for (_, operation) in parsed.operations.iter() {
+        let root = match operation.node.ty {
+            OperationType::Mutation => "Mutation",
+            _ => "Query",
+        };
+        let Some(TypeKind::Object(object)) = kinds.get(root) else { panic!("no {root}") };
+        for selection in &operation.node.selection_set.node.items {
+            let Selection::Field(field) = &selection.node else { continue };
+            let name = &field.node.name.node;
+            let known = object.fields.iter().find(|known| known.node.name.node == *name).unwrap();
+            for (argument, value) in &field.node.arguments {
+                let value = value
+                    .node
+                    .clone()
+                    .into_const_with(|name| async_graphql::Value::from_json(variables[name.as_str()].clone()));
+                let value = value.unwrap().into_json().unwrap();
+                let known = known.node.arguments.iter().find(|known| known.node.name.node == argument.node).unwrap();
+                let place = format!("{root}.{name}({})", argument.node);
+                note_places(&kinds, &known.node.ty.node.to_string(), &place, &value, ids, &mut found);
+            }
+        }
+    }
+    found
+}
+
+/// The same for a value of a type, in a place.
+fn note_places(
+    kinds: &BTreeMap<&str, &TypeKind>,
+    ty: &str,
+    place: &str,
+    value: &Value,
+    ids: &[&Value],
+    found: &mut BTreeSet<String>,
+) {
+    let ty = ty.replace(['[', ']', '!'], "");
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                note_places(kinds, &ty, place, item, ids, found);
+            }
+        }
+        Value::Object(members) => {
+            let Some(TypeKind::InputObject(input)) = kinds.get(ty.as_str()) else { return };
+            for (name, member) in members {
+                let field = input.fields.iter().find(|field| field.node.name.node == name.as_str()).unwrap();
+                note_places(kinds, &field.node.ty.node.to_string(), &format!("{ty}.{name}"), member, ids, found);
+            }
+        }
+        value => {
+            if ty == "ID" && ids.contains(&value) {
+                found.insert(place.to_owned());
+            }
+        }
+    }
+}
+
 /// Another organization's object answers what an unknown one answers, byte for byte but for the id itself: every case of
-/// the matrix that names an id, with its messages.
+/// the matrix that names an id, with its messages, and every place where one may be written.
 #[tokio::test]
 async fn not_yours_looks_like_not_there() {
     let app = TestApp::new();
@@ -1585,7 +1649,7 @@ async fn not_yours_looks_like_not_there() {
         &acme.audit_entry,
         &own,
     ];
-    let mut compared = 0;
+    let mut compared = BTreeSet::new();
     let mut more = vec![
         (
             "mutation($id: ID!, $to: GranteeInput!) { personalConnectorConfigurationGrant(id: $id, to: $to, permission: use) { userErrors { code field } } }".to_owned(),
@@ -1604,6 +1668,17 @@ async fn not_yours_looks_like_not_there() {
             json!({"id": globex.member, "to": {"userId": acme.user}}),
         ),
     ];
+    // Those of ours that are not theirs are as many as those that are nobody's.
+    for (field, id) in [("id", &acme.configuration), ("userId", &acme.user), ("apiKeyId", &acme.api_key)] {
+        for comparator in [json!({"eq": id}), json!({"in": [id]}), json!({"neq": id}), json!({"nin": [id]})] {
+            more.push((
+                "query($filter: PersonalConnectorConfigurationFilter) {
+                   personalConnectorConfigurations(filter: $filter) { totalCount nodes { id name } } }"
+                    .to_owned(),
+                json!({"filter": {field: comparator}}),
+            ));
+        }
+    }
     more.extend(
         cases(&acme, &globex, &globex.user)
             .into_values()
@@ -1615,18 +1690,41 @@ async fn not_yours_looks_like_not_there() {
         if without == variables {
             continue;
         }
-        compared += 1;
         let document = document.replace("code field", "code message field");
         let theirs = attacker.gql(&document, variables.clone()).await;
         let nobodys = attacker.gql(&document, without).await;
-        let mut text = theirs.text.clone();
-        for id in ids {
-            let id = id.as_str().unwrap();
-            text = text.replace(id, &format!("{}_01m00000000000000000000000", id.split_once('_').unwrap().0));
-        }
-        assert_eq!((theirs.status, text), (nobodys.status, nobodys.text), "{document} {variables}");
+        let text = |answer: &Answer| {
+            let mut text = answer.text.clone();
+            for id in ids {
+                let id = id.as_str().unwrap();
+                text = text.replace(id, &format!("{}_01m00000000000000000000000", id.split_once('_').unwrap().0));
+            }
+            text
+        };
+        let headers = |answer: &Answer| {
+            let mut headers = answer.headers.clone();
+            // They say when, and what is left.
+            for name in ["date", "ratelimit", "ratelimit-policy"] {
+                headers.remove(name);
+            }
+            headers
+        };
+        assert_eq!(
+            (theirs.status, text(&theirs), headers(&theirs)),
+            (nobodys.status, text(&nobodys), headers(&nobodys)),
+            "{document} {variables}"
+        );
+        compared.extend(places(&document, &variables, &ids));
     }
-    assert!(compared >= 30, "{compared}");
+    // Every place where an id may be written was one of those.
+    let expected: BTreeSet<String> = IDS
+        .iter()
+        .flat_map(|place| match place.split_once(".eq/") {
+            Some((ty, rest)) => format!("eq/{rest}").split('/').map(|name| format!("{ty}.{name}")).collect(),
+            None => vec![(*place).to_owned()],
+        })
+        .collect();
+    assert_eq!(compared, expected);
 }
 
 /// The same for a connector of another organization, in every place that takes one.

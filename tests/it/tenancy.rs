@@ -18,7 +18,7 @@ use patchbay::id::{OrganizationId, UserId};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::custom_connector::{crm, define};
+use crate::custom_connector::{crm, define, try_define};
 use crate::harness::{
     AUDIENCE, Answer, Client, Database, ISSUER, JWT_SECRET, Organization, TestApp, fresh_database, github, subject,
 };
@@ -662,6 +662,10 @@ async fn assert_nothing_seen_or_touched(app: &TestApp) {
             // What was made is not there for the cases that follow.
             if let Some(Value::Object(made)) = data.pointer_mut("/personalConnectorCreate/personalConnector") {
                 let id = made.remove("id").unwrap();
+                // Now the name is taken: by one's own, and not by the other organization's of that name.
+                let again = try_define(&attacker, crm("Acme")).await;
+                let errors = again.data("/personalConnectorCreate/userErrors");
+                assert_eq!((&errors[0]["code"], &errors[0]["existingId"]), (&json!("NAME_TAKEN"), &id));
                 assert_eq!(
                     crate::custom_connector::delete(&attacker, &id, None).await.user_errors(),
                     Vec::<String>::new()

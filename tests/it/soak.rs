@@ -182,7 +182,7 @@ fn cut_off_socket(random: &mut Random, address: &str, authorization: &str, name:
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_nodelay(true).unwrap();
     socket.write_all(&request.as_bytes()[..length]).unwrap();
-    std::thread::sleep(Duration::from_micros(random.below(6_000)));
+    std::thread::sleep(Duration::from_micros(random.below(40_000)));
     socket.set_nonblocking(true).unwrap();
     socket.read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }

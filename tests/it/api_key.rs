@@ -1,7 +1,13 @@
 //! API keys: made by people, shown once, ended at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use chrono::TimeDelta;
+use patchbay::auth::api_key::PlainKey;
 use patchbay::auth::policy::{Role, Scope};
+use patchbay::db::count_statements;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, TestApp, github};
@@ -321,4 +327,38 @@ async fn the_last_use_is_noted_once_a_minute() {
     assert_eq!(list(json!({"lastUsedAt": {"null": false}})).await, 1);
     assert_eq!(list(json!({"lastUsedAt": {"lt": "2026-11-23T12:00:00Z"}})).await, 0);
     assert_eq!(list(json!({"lastUsedAt": {"lte": "2026-11-23T12:00:00Z"}})).await, 1);
+}
+
+/// Junk costs no connection: form and checksum are looked at before the database is asked.
+#[tokio::test]
+async fn what_cannot_be_a_key_is_refused_without_asking_the_database() {
+    let app = TestApp::new();
+    let acme = app.organization("Acme").await;
+    let secret = acme.api_key_secret(&[Scope::MembersRead]).await;
+    let last = secret.chars().last().unwrap();
+    let wrong_checksum = format!("{}{}", &secret[..secret.len() - 1], if last == '0' { '1' } else { '0' });
+    let wrong_secret = secret.replacen(&secret[30..31], if &secret[30..31] == "x" { "y" } else { "x" }, 1);
+    let (short, long, twice) =
+        (secret[..secret.len() - 1].to_owned(), format!("{secret}0"), format!("{secret} {secret}"));
+    let foreign = secret.replacen("pbk_", "pbx_", 1);
+    let unknown = PlainKey::generate().into_secret();
+    let counted = async |header: &str, value: &str| {
+        let counter = Arc::new(AtomicU32::new(0));
+        let client = app.anonymous().with(header, value);
+        let answer = count_statements(counter.clone(), client.gql(WHO, json!({}))).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (401, "UNAUTHENTICATED"), "{header}: {value}");
+        counter.load(Ordering::Relaxed)
+    };
+    for junk in ["x", "pbk_", "pbk__", &foreign, &short, &long, &twice, &wrong_checksum, &wrong_secret] {
+        assert_eq!(counted("x-api-key", junk).await, 0, "{junk}");
+        assert_eq!(counted("authorization", &format!("Bearer {junk}")).await, 0, "{junk}");
+    }
+    // What has the form of a key has to be looked for, once.
+    assert_eq!(counted("x-api-key", unknown.expose_secret()).await, 1);
+    assert_eq!(counted("authorization", &format!("Bearer {}", unknown.expose_secret())).await, 1);
+    // The counter counts: a key that works is looked for, too.
+    let counter = Arc::new(AtomicU32::new(0));
+    let client = app.anonymous().with("x-api-key", &secret);
+    let answer = count_statements(counter.clone(), client.gql("{ viewer { role } }", json!({}))).await;
+    assert_eq!((answer.status.as_u16(), counter.load(Ordering::Relaxed)), (200, 1));
 }

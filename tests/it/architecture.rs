@@ -150,3 +150,247 @@ fn scope_is_set_for_a_transaction_only() {
         }
     }
 }
+
+/// The tables of `organization_tables!` in `db/scope.rs`.
+fn organization_tables(sources: &[(String, String)]) -> Vec<String> {
+    let (_, scope) = sources.iter().find(|(file, _)| file == "db/scope.rs").unwrap();
+    let (_, list) = scope.split_once("\norganization_tables!(").unwrap();
+    let (list, _) = list.split_once(");").unwrap();
+    let tables: Vec<_> =
+        list.split(',').filter_map(|line| Some(line.trim().split_once(" by ")?.0.to_owned())).collect();
+    assert!(tables.len() >= 10, "{tables:?}");
+    tables
+}
+
+/// The code on one line, without the spaces that mean nothing, and the same with nothing in its literals: what counts
+/// brackets must not count those in texts.
+fn squeezed(code: &str) -> (String, String) {
+    let (mut text, mut blank) = (String::new(), String::new());
+    let mut rest = code.chars().peekable();
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '"';
+    while let Some(c) = rest.next() {
+        match c {
+            '"' => {
+                text.push(c);
+                blank.push(c);
+                while let Some(c) = rest.next() {
+                    if c == '\\' {
+                        rest.next();
+                    } else if c == '"' {
+                        break;
+                    } else {
+                        text.push(if c.is_ascii() { c } else { '?' });
+                        blank.push(' ');
+                    }
+                }
+                text.push('"');
+                blank.push('"');
+            }
+            // A character, and not a lifetime.
+            '\'' if {
+                let mut ahead = rest.clone();
+                ahead.next() == Some('\\') || ahead.next() == Some('\'')
+            } =>
+            {
+                text.push_str("' '");
+                blank.push_str("' '");
+                rest.next_if_eq(&'\\');
+                rest.next();
+                while rest.next().is_some_and(|c| c != '\'') {}
+            }
+            c if c.is_whitespace() => {
+                while rest.next_if(|c| c.is_whitespace()).is_some() {}
+                let separates = text.chars().next_back().is_some_and(word) && rest.peek().copied().is_some_and(word);
+                if separates {
+                    text.push(' ');
+                    blank.push(' ');
+                }
+            }
+            c => {
+                // Byte for byte the same length: places in one are places in the other.
+                let c = if c.is_ascii() { c } else { '?' };
+                text.push(c);
+                blank.push(c);
+            }
+        }
+    }
+    (text, blank)
+}
+
+/// Where the bracket that opens at `open` is closed.
+fn closing(blank: &str, open: usize) -> usize {
+    let mut depth = 0;
+    for (at, c) in blank[open..].char_indices() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return open + at;
+        }
+    }
+    panic!("a bracket is open: {}", &blank[open..blank.len().min(open + 80)]);
+}
+
+/// Functions and macros: name, signature, body without and with the content of literals.
+fn functions(text: &str, blank: &str) -> Vec<[String; 4]> {
+    let mut found = Vec::new();
+    for (at, keyword) in blank.match_indices("fn ").chain(blank.match_indices("macro_rules!")) {
+        if blank[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let start = at + keyword.len();
+        let length = blank[start..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap();
+        let Some(end) = blank[start..].find(['{', ';']).map(|end| start + end) else { continue };
+        // A declaration has no body.
+        if !blank[end..].starts_with('{') {
+            continue;
+        }
+        let (signature, body) = (start + length..end, end..closing(blank, end) + 1);
+        found.push([
+            text[start..start + length].to_owned(),
+            text[signature].to_owned(),
+            blank[body.clone()].to_owned(),
+            text[body].to_owned(),
+        ]);
+    }
+    found
+}
+
+/// What in a file of `db` names a table of organizations without saying of which.
+fn unscoped(text: &str, tables: &[String]) -> Vec<String> {
+    let (text, blank) = squeezed(&code(text));
+    let functions = functions(&text, &blank);
+    let mut broken = Vec::new();
+    // A table by its bare name would be missed below; a module by another name is not.
+    for (at, _) in blank.match_indices("use ") {
+        let item = blank[at..].split(';').next().unwrap_or_default();
+        let bare = ["::table", "::dsl", "{table", ",table", "::*"].iter().any(|end| item.contains(end));
+        if bare && tables.iter().any(|table| names(item, table)) {
+            broken.push(item.to_owned());
+        }
+    }
+    let mut known: Vec<(String, &String)> = tables.iter().map(|table| (table.clone(), table)).collect();
+    for table in tables {
+        for (at, found) in blank.match_indices(&format!("{table} as ")) {
+            let alias = blank[at + found.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            known.push((alias, table));
+        }
+    }
+    for [name, signature, body, literal] in &functions {
+        // Questions across organizations have a type of their own, and `few_may_ask_across_organizations`.
+        if signature.contains("SystemTx") {
+            continue;
+        }
+        for (word, table) in &known {
+            for way in ["table", "dsl"] {
+                let path = format!("{word}::{way}");
+                for (at, _) in body.match_indices(&path) {
+                    let (before, after) = (&body[..at], &body[at + path.len()..]);
+                    // Another name that ends, or goes on, in the same way.
+                    if before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+                        || after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                    {
+                        continue;
+                    }
+                    // The path to the module is no matter.
+                    let before = before.trim_end_matches(|c: char| c.is_alphanumeric() || "_:".contains(c));
+                    let joined = ["inner_join(", "left_join("].iter().any(|join| before.ends_with(join))
+                        && after.strip_prefix(".on(").is_some_and(|_| {
+                            let open = at + path.len() + ".on".len();
+                            let on = &body[open + 1..closing(body, open)];
+                            let named = functions
+                                .iter()
+                                .find(|function| on == format!("{}()", function[0]))
+                                .map_or(on, |function| &function[2]);
+                            named.contains(&format!("{word}::organization_id.eq("))
+                                || named.contains(&format!(".eq({word}::organization_id)"))
+                        });
+                    let scoped = after.starts_with("::of(")
+                        || (before.ends_with('<') && after.starts_with(" as ") && {
+                            let (role, _) = after.split_once('>').unwrap_or_default();
+                            role.ends_with("OrgTable") && after[role.len()..].starts_with(">::of(")
+                        });
+                    let inserted = before.ends_with("insert_into(") && after.starts_with(')');
+                    // A type says nothing of rows: `Predicate<configurations::table>`.
+                    let is_type = before.ends_with("Predicate<") && after.starts_with('>');
+                    if way == "dsl" || !(scoped || inserted || joined || is_type) {
+                        let around = &body[at.saturating_sub(30)..body.len().min(at + path.len() + 40)];
+                        broken.push(format!("{name} names {table}: {around}"));
+                    }
+                }
+            }
+            // SQL in a text would go past all of that.
+            let texts: Vec<_> = literal.split('"').skip(1).step_by(2).collect();
+            for text in texts {
+                let text = text.to_lowercase();
+                let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+                let is_sql = ["select ", "insert ", "update ", "delete "].iter().any(|verb| text.contains(verb));
+                if is_sql && words.any(|found| found == table.as_str()) {
+                    broken.push(format!("{name} names {table}: {text}"));
+                }
+            }
+        }
+    }
+    broken
+}
+
+/// Row-level security would hold back what such a query sees too much. It is the fourth lock, and must not be the third.
+#[test]
+fn every_query_begins_at_its_organization() {
+    let sources = sources();
+    let tables = organization_tables(&sources);
+    let mut broken = Vec::new();
+    let mut checked = 0;
+    for (file, text) in sources.iter().filter(|(file, _)| file.starts_with("db/") && file != "db/schema.rs") {
+        checked += text.matches("::table::of(tx)").count();
+        broken.extend(unscoped(text, &tables).into_iter().map(|found| format!("src/{file}: {found}")));
+    }
+    assert_eq!(broken, Vec::<String>::new());
+    assert!(checked > 40, "only {checked} queries were seen");
+}
+
+/// The rule above finds what it is for.
+#[test]
+fn a_query_that_begins_elsewhere_is_found() {
+    let tables = ["grants".to_owned(), "configurations".to_owned()];
+    let found = |body: &str| unscoped(&format!("async fn f(tx: &OrgTx) {{\n    {body}\n}}"), &tables).len();
+    for good in [
+        "grants::table::of(tx).filter(grants::id.eq(id))",
+        "grants::table\n        ::of(tx)",
+        "<crate::db::schema::grants::table as crate::db::scope::OrgTable>::of(tx)",
+        "diesel::update(grants::table::of(tx))",
+        "diesel::insert_into(grants::table).values(grants::id.eq(id))",
+        "grants::table::of(tx).inner_join(configurations::table.on(configurations::organization_id.eq(grants::organization_id).and(x)))",
+        "grants::table::of(tx).left_join(\n configurations::table.on(grants::organization_id\n .eq(configurations::organization_id)))",
+        "let seen: Predicate<grants::table> = visible!(tx);",
+        "my_grants::table.load()",
+        "log(\"see grants::table\"); sql_query(\"SELECT pg_advisory_xact_lock($1)\")",
+        "use grants as g;\n    g::table::of(tx)",
+    ] {
+        assert_eq!(found(good), 0, "{good}");
+    }
+    for bad in [
+        "grants::table.filter(grants::id.eq(id))",
+        "grants::table\n        .find(id)",
+        "let all = super::schema::grants::table; all.load()",
+        "diesel::update(grants::table.filter(grants::id.eq(id)))",
+        "diesel::delete(grants::table)",
+        "diesel::insert_into(grants::table.filter(x))",
+        "exists(configurations::table.filter(configurations::id.eq(id)))",
+        "grants::table::of(tx).inner_join(configurations::table)",
+        "grants::table::of(tx).inner_join(configurations::table.on(configurations::id.eq(grants::configuration_id)))",
+        "use grants as g;\n    g::table.load()",
+        "use configurations::table;\n    table.load()",
+        "configurations::dsl::configurations.load()",
+        "sql_query(\"SELECT * FROM grants WHERE id = $1\")",
+    ] {
+        assert!(found(bad) > 0, "{bad}");
+    }
+    // What no transaction is handed to is no way around.
+    assert!(!unscoped("fn all() -> grants::table { grants::table }", &tables).is_empty());
+    assert!(!unscoped("use super::schema::grants::table as rows;", &tables).is_empty());
+    assert!(!unscoped("macro_rules! all { () => { grants::table.filter(x) }; }", &tables).is_empty());
+    assert!(unscoped("fn f(tx: &SystemTx) { grants::table.load() }", &tables).is_empty());
+}

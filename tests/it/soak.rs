@@ -1,8 +1,11 @@
 //! What many do at once, what is cut off half-way, and what is killed under it. Each on a server of its own: thousands of
 //! connections that come and go would keep the other tests from theirs.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
@@ -13,6 +16,7 @@ use serde_json::json;
 
 use crate::harness::process::signal;
 use crate::harness::{Client, Database, TestApp, github};
+use crate::http::listen;
 use crate::tenancy::lines;
 
 /// Numbers without a pattern, the same in every run (xorshift).
@@ -133,36 +137,119 @@ async fn one_request(client: &Client, name: &str, n: u64) -> Result<(), String> 
     Ok(())
 }
 
-/// 10,000 requests of two organizations over one small pool, each dropped at a random moment.
+/// Drops `work` at a random moment: after some time, or at some point where it waits, of which there are more than there
+/// are milliseconds. What it gave, if it was done before. One of ten is let run: whoever comes after those that were dropped
+/// must see its own.
+async fn cut_off<T>(random: &mut Random, work: impl Future<Output = T>) -> Option<T> {
+    if random.below(10) == 0 {
+        return Some(work.await);
+    }
+    let mut work = std::pin::pin!(work);
+    if random.below(2) == 0 {
+        return tokio::time::timeout(Duration::from_micros(random.below(6_000)), work).await.ok();
+    }
+    // Early ones are likelier: each that has a connection costs it.
+    let most = 1 + random.below(24);
+    let mut turns = random.below(most);
+    std::future::poll_fn(|context| {
+        if turns == 0 {
+            return Poll::Ready(None);
+        }
+        turns -= 1;
+        work.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// A request by a socket of its own, that is closed at a random moment. Whether that was before any of the answer came.
+fn cut_off_socket(random: &mut Random, address: &str, authorization: &str, name: &str) -> bool {
+    let body = if name.is_empty() {
+        json!({"query": "{ organization { name } personalConnectorConfigurations(first: 20) { nodes { name } } }"})
+    } else {
+        json!({"query": "mutation($input: PersonalConnectorConfigurationCreateInput!) {
+                 personalConnectorConfigurationCreate(input: $input) { userErrors { code } } }",
+               "variables": {"input": github(name)}})
+    }
+    .to_string();
+    let request = format!(
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\nauthorization: {authorization}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Now and then in the middle of the request itself.
+    let length =
+        if random.below(8) == 0 { usize::try_from(random.below(request.len() as u64)).unwrap() } else { request.len() };
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket.write_all(&request.as_bytes()[..length]).unwrap();
+    std::thread::sleep(Duration::from_micros(random.below(40_000)));
+    socket.set_nonblocking(true).unwrap();
+    socket.read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// 10,000 requests of two organizations over one small pool that are dropped at a random moment, and 300 more whose
+/// clients close their sockets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_requests_cut_off_leave_nothing_behind() {
     let Private { database, cluster, home: _home } = Private::start().await;
     let app = TestApp::on(&database, TestApp::api());
     let (acme, globex) = (app.organization("Acme").await, app.organization("Globex").await);
+    let (cut, done) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let workers: Vec<_> = (0..8_u64)
         .map(|worker| {
             let clients = [("Acme", acme.owner.clone()), ("Globex", globex.owner.clone())];
+            let (cut, done) = (cut.clone(), done.clone());
             tokio::spawn(async move {
                 let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (worker + 1));
-                let mut cut = 0;
-                for step in 0..1250 {
+                let mut step = 0;
+                while cut.load(Ordering::Relaxed) < 10_000 {
+                    step += 1;
                     let (name, client) = &clients[usize::try_from(random.below(2)).unwrap()];
-                    let patience = Duration::from_micros(random.below(9_000));
                     let request = one_request(client, name, worker * 100_000 + step);
-                    match tokio::time::timeout(patience, request).await {
-                        Ok(seen) => seen.unwrap(),
-                        Err(_) => cut += 1,
+                    match cut_off(&mut random, request).await {
+                        Some(seen) => {
+                            seen.unwrap();
+                            done.fetch_add(1, Ordering::Relaxed);
+                        }
+                        None => drop(cut.fetch_add(1, Ordering::Relaxed)),
                     }
                 }
-                cut
             })
         })
         .collect();
-    let mut cut = 0;
     for worker in workers {
-        cut += worker.await.unwrap();
+        worker.await.unwrap();
     }
-    assert!(cut > 2000, "{cut} of 10,000 were cut off");
+    let done = done.load(Ordering::Relaxed);
+    assert!((500..5000).contains(&done), "{done} requests were not cut off");
+
+    let address = listen(&app).await.trim_start_matches("http://").to_owned();
+    let authorizations =
+        [("Acme", acme.owner.header("authorization")), ("Globex", globex.owner.header("authorization"))]
+            .map(|(name, authorization)| (name, authorization.to_owned()));
+    let closed = Arc::new(AtomicU32::new(0));
+    let closers: Vec<_> = (0..4_u64)
+        .map(|worker| {
+            let (address, authorizations, closed) = (address.clone(), authorizations.clone(), closed.clone());
+            tokio::task::spawn_blocking(move || {
+                let mut random = Random(0xbf58_476d_1ce4_e5b9 ^ (worker + 1));
+                let mut step = 0;
+                while closed.load(Ordering::Relaxed) < 300 {
+                    step += 1;
+                    let (name, authorization) = &authorizations[usize::try_from(random.below(2)).unwrap()];
+                    let name =
+                        if random.below(2) == 0 { String::new() } else { format!("{name} closed {worker} {step}") };
+                    if cut_off_socket(&mut random, &address, authorization, &name) {
+                        closed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        })
+        .collect();
+    for closer in closers {
+        closer.await.unwrap();
+    }
+
     assert_at_rest(&database).await;
     assert_whole(&app, &database).await;
     for _ in 0..20 {

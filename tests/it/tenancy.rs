@@ -197,6 +197,14 @@ async fn roles_may_do_few_things() {
     patchbay_service login=t super=f bypass=f inherit=f
     patchbay_system login=f super=f bypass=f inherit=t
     ");
+    let members = lines(
+        &database,
+        "SELECT format('%s may be %s', m.rolname, r.rolname) AS line FROM pg_auth_members a
+         JOIN pg_roles m ON m.oid = a.member JOIN pg_roles r ON r.oid = a.roleid
+         WHERE m.rolname LIKE 'patchbay\\_%' ORDER BY 1",
+    )
+    .await;
+    assert_eq!(members, ["patchbay_service may be patchbay_app", "patchbay_service may be patchbay_system"]);
     let owned = lines(
         &database,
         "SELECT relname::text AS line FROM pg_class WHERE relowner IN (SELECT oid FROM pg_roles WHERE rolname LIKE 'patchbay\\_%')",

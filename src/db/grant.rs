@@ -109,10 +109,10 @@ impl Grant {
     }
 }
 
-/// The grants that are for the caller. A comparison with NULL is not true of any row.
-macro_rules! to_viewer {
-    ($tx:expr) => {{
-        let (user, api_key) = match $tx.caller().actor() {
+/// The grants that let somebody do something. A comparison with NULL is not true of any row.
+macro_rules! to_actor {
+    ($actor:expr) => {{
+        let (user, api_key) = match $actor {
             crate::auth::caller::Actor::User(id) => (Some(id), None),
             crate::auth::caller::Actor::ApiKey(id) => (None, Some(id)),
         };
@@ -127,7 +127,7 @@ macro_rules! to_viewer {
             .or(organization)
     }};
 }
-pub(super) use to_viewer;
+pub(super) use to_actor;
 
 /// What was granted to the caller of each of `ids`: the most of it.
 pub async fn permissions_of_viewer(
@@ -136,7 +136,7 @@ pub async fn permissions_of_viewer(
 ) -> Result<HashMap<ConfigurationId, Permission>> {
     let rows: Vec<(ConfigurationId, Permission)> = grants::table::of(tx)
         .filter(grants::configuration_id.eq_any(ids.to_vec()))
-        .filter(to_viewer!(tx))
+        .filter(to_actor!(tx.caller().actor()))
         .select((grants::configuration_id, grants::permission))
         .load(&mut tx.conn())
         .await?;

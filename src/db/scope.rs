@@ -176,7 +176,7 @@ impl Db {
         // In one turn, in this order on the one connection: nothing is kept unless the caller still is who it was found
         // to be when the request came.
         let (begun, standing, value) =
-            join3(tx.lease.connection().batch_execute(&begin), standing::check(&tx), run(&tx)).await;
+            join3(tx.lease.connection().batch_execute(&begin), standing::check(&tx, action), run(&tx)).await;
         let value = standing.and(value);
         let events = std::mem::take(&mut *tx.events.lock().unwrap_or_else(PoisonError::into_inner));
         let kept = tx.kept.load(Ordering::Relaxed);

@@ -9,12 +9,12 @@ use diesel_async::RunQueryDsl;
 use super::schema::{api_keys, members};
 use super::scope::{OrgTable, OrgTx};
 use crate::auth::caller::Actor;
-use crate::auth::policy::Role;
+use crate::auth::policy::{Action, Role};
 use crate::error::{Error, Result};
 
 /// # Errors
-/// [`Error::Unauthenticated`] when the caller is gone, or may less than when the request came.
-pub(super) async fn check(tx: &OrgTx) -> Result<()> {
+/// [`Error::Unauthenticated`] when the caller is gone, [`Error::Forbidden`] when it may less than when the request came.
+pub(super) async fn check(tx: &OrgTx, action: Action) -> Result<()> {
     let role: Option<Role> = match tx.caller().actor() {
         Actor::User(id) => members::table::of(tx)
             .filter(members::user_id.eq(id))
@@ -37,6 +37,8 @@ pub(super) async fn check(tx: &OrgTx) -> Result<()> {
     };
     match role {
         Some(role) if role >= tx.caller().role() => Ok(()),
-        _ => Err(Error::Unauthenticated("the caller was removed or demoted while the request was under way")),
+        // What was found out with the earlier role does not hold, whatever the new one may.
+        Some(_) => Err(Error::Forbidden(action)),
+        None => Err(Error::Unauthenticated("the caller was removed or revoked while the request was under way")),
     }
 }

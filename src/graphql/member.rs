@@ -146,8 +146,9 @@ impl MemberMutation {
         answer(set_role(ctx.app(), ctx.caller(), &id, role.into()).await)
     }
 
-    /// Removes a member. Configurations go to `transferTo`, who gives them credentials of their own, or are deleted; the
-    /// person's credentials are destroyed either way, and API keys that the person made end. People only. [role admin; owners only by owners]
+    /// Removes a member. Configurations go to `transferTo`, or are deleted. Credentials go along where the person had
+    /// granted the configuration to who gets it, and are destroyed otherwise. API keys that the person made end. People
+    /// only. [role admin; owners only by owners]
     async fn organization_member_remove(
         &self,
         ctx: &Context<'_>,

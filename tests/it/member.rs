@@ -115,7 +115,14 @@ async fn who_goes_leaves_configurations_to_an_heir_or_takes_them_along() {
     let (leaver, heir) = (acme.person(Role::Admin).await, acme.person(Role::Member).await);
     let mut input = github("kept");
     input["credentials"] = json!({"bearer": {"token": "s3cret"}});
-    let kept = leaver.create(input).await["id"].clone();
+    let kept = leaver.create(input.clone()).await["id"].clone();
+    let mut granted = Vec::new();
+    for (name, to) in [("to the heir", json!({"userId": heir.id().await})), ("to all", json!({"organization": true}))] {
+        input["name"] = json!(name);
+        let id = leaver.create(input.clone()).await["id"].clone();
+        leaver.grant(&id, to, "use").await.data("/personalConnectorConfigurationGrant/grant/id");
+        granted.push(id);
+    }
     let made = leaver.gql("mutation { apiKeyCreate(input: {name: \"k\", scopes: [configurations_read, configurations_write]}) { apiKey { id } secret } }", json!({})).await;
     let key = app.anonymous().with("x-api-key", made.data("/apiKeyCreate/secret").as_str().unwrap());
     let of_key = key.create(github("the key's")).await["id"].clone();
@@ -124,7 +131,7 @@ async fn who_goes_leaves_configurations_to_an_heir_or_takes_them_along() {
     let id = membership(&acme.owner, &leaver).await;
     let to = json!({"userId": heir.id().await});
     assert_eq!(remove(&acme.owner, &id, to.clone()).await.user_errors(), ["NAME_TAKEN at transferTo"]);
-    assert_eq!(leaver.names(json!({"ownedByViewer": true})).await.len(), 2, "nothing is half done");
+    assert_eq!(leaver.names(json!({"ownedByViewer": true})).await.len(), 4, "nothing is half done");
     for (heir, error) in [
         (json!({"userId": leaver.id().await}), "INVALID at transferTo.userId"),
         (json!({"userId": "user_00000000000000000000000000"}), "NOT_FOUND at transferTo.userId"),
@@ -137,19 +144,27 @@ async fn who_goes_leaves_configurations_to_an_heir_or_takes_them_along() {
     leaver.update(&clash, json!({"name": "renamed"}), None).await;
 
     let gone = remove(&acme.owner, &id, to).await;
-    assert_eq!(gone.data("/organizationMemberRemove/transferredCount"), 2);
+    assert_eq!(gone.data("/organizationMemberRemove/transferredCount"), 4);
     assert_eq!(leaver.gql("{ viewer { role } }", json!({})).await.status, 401);
     assert_eq!(key.gql("{ viewer { scopes } }", json!({})).await.status, 401, "a key follows its creator");
     assert_eq!(heir.find(&kept).await["userId"], heir.id().await);
     assert_eq!(acme.owner.find(&of_key).await["apiKeyId"], *made.data("/apiKeyCreate/apiKey/id"));
-    // The leaver's account is not passed on: whoever inherits connects their own.
-    assert_eq!(heir.find(&kept).await["credentialsInfo"], json!(null));
-    let log = acme.owner.audit_log(5).await;
+    // The account that the leaver shared with the heir is passed on; for another one the heir connects their own.
+    let info = "query($id: ID!) { personalConnectorConfiguration(id: $id) { credentialsInfo { type } } }";
+    for (id, expected) in
+        [(&kept, json!(null)), (&granted[0], json!({"type": "bearer"})), (&granted[1], json!({"type": "bearer"}))]
+    {
+        let answer = heir.gql(info, json!({"id": id})).await;
+        assert_eq!(answer.data("/personalConnectorConfiguration/credentialsInfo"), &expected);
+    }
+    let log = acme.owner.audit_log(7).await;
     let actions: Vec<_> = log.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(
         actions,
         [
             "credential.destroyed",
+            "personal_connector_configuration.transferred",
+            "personal_connector_configuration.transferred",
             "personal_connector_configuration.transferred",
             "personal_connector_configuration.transferred",
             "api_key.revoked",
@@ -160,7 +175,7 @@ async fn who_goes_leaves_configurations_to_an_heir_or_takes_them_along() {
     // Nobody inherits: all of it goes.
     let count = acme.owner.names(json!(null)).await.len();
     remove(&acme.owner, &membership(&acme.owner, &heir).await, json!(null)).await;
-    assert_eq!(acme.owner.names(json!(null)).await.len(), count - 3);
+    assert_eq!(acme.owner.names(json!(null)).await.len(), count - 5);
     assert_eq!(acme.owner.find(&kept).await, json!(null));
 }
 

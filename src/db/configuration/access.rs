@@ -33,7 +33,7 @@ macro_rules! granted_to_viewer {
         Box::new(
             crate::db::schema::configurations::id.eq_any(
                 <crate::db::schema::grants::table as crate::db::scope::OrgTable>::of($tx)
-                    .filter(crate::db::grant::to_viewer!($tx))
+                    .filter(crate::db::grant::to_actor!($tx.caller().actor()))
                     .select(crate::db::schema::grants::configuration_id),
             ),
         )

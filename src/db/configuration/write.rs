@@ -161,7 +161,10 @@ pub async fn record_health(
     Ok(())
 }
 
-/// Gives the configurations of somebody who leaves to another owner, without their credentials. How many.
+/// Gives the configurations of somebody who leaves to another owner. How many.
+///
+/// The credentials of those that `to` was granted go along. The others are destroyed: else an admin could have the use of
+/// anybody's account by removing them.
 pub async fn transfer(tx: &OrgTx, from: UserId, to: Owner) -> Result<usize> {
     let (user, api_key) = owner_columns(to);
     let moved: Vec<ConfigurationId> =
@@ -177,8 +180,13 @@ pub async fn transfer(tx: &OrgTx, from: UserId, to: Owner) -> Result<usize> {
             .returning(configurations::id)
             .get_results(&mut tx.conn())
             .await?;
-    // Credentials are a person's, and nobody is handed those of somebody else.
-    let credentials = credentials::table::of(tx).filter(credentials::configuration_id.eq_any(moved.clone()));
+    let granted = grants::table::of(tx)
+        .filter(crate::db::grant::to_actor!(to))
+        .filter(grants::configuration_id.eq_any(moved.clone()))
+        .select(grants::configuration_id);
+    let credentials = credentials::table::of(tx)
+        .filter(credentials::configuration_id.eq_any(moved.clone()))
+        .filter(credentials::configuration_id.ne_all(granted));
     let destroyed: Vec<ConfigurationId> =
         diesel::delete(credentials).returning(credentials::configuration_id).get_results(&mut tx.conn()).await?;
     for id in &destroyed {

@@ -44,7 +44,7 @@ enum OrganizationCommand {
     AddMember(AddMemberArguments),
     /// Delete an organization and everything in it
     ///
-    /// Its encryption keys go first of all: credentials cannot be opened again, except from a backup and with the root key.
+    /// Its encryption keys go with it: credentials cannot be opened again, except from a backup and with the root key.
     /// What is left is its name, when it was deleted, and how many entries its audit log had.
     Delete(DeleteArguments),
 }

@@ -153,6 +153,7 @@ pub async fn add(tx: &OrgTx, email: &str, role: Role) -> Result<Member> {
 /// Gives a member that the caller has locked another role.
 pub async fn set_role(tx: &OrgTx, row: &Member, role: Role) -> Result<Member> {
     tx.changed(row.id, vec![Change::new("role", row.role.as_str(), role.as_str())]);
+    tx.takes_from(row.user_id);
     Ok(diesel::update(members::table::of(tx).filter(members::id.eq(row.id)))
         .set((members::role.eq(role), members::updated_at.eq(diesel::dsl::now)))
         .returning(Member::as_returning())
@@ -164,6 +165,7 @@ pub async fn set_role(tx: &OrgTx, row: &Member, role: Role) -> Result<Member> {
 pub async fn remove(tx: &OrgTx, row: &Member) -> Result<()> {
     let changes = vec![Change::new("userId", row.user_id.to_string(), ()), Change::new("role", row.role.as_str(), ())];
     tx.changed(row.id, changes);
+    tx.takes_from(row.user_id);
     diesel::delete(members::table::of(tx).filter(members::id.eq(row.id))).execute(&mut tx.conn()).await?;
     Ok(())
 }
@@ -271,8 +273,10 @@ pub async fn put_as_told(
 ) -> Result<Role> {
     let of_organization = || members::table.filter(members::organization_id.eq(organization));
     // Locked, in one order: two owners cannot be demoted at the same time.
+    let pending = users::table.filter(users::id.eq(members::user_id)).filter(users::pending.is_not_null());
     let owners: Vec<UserId> = of_organization()
         .filter(members::role.eq(Role::Owner))
+        .filter(diesel::dsl::not(diesel::dsl::exists(pending)))
         .order(members::id.asc())
         .select(members::user_id)
         .for_update()
@@ -320,8 +324,8 @@ pub async fn list_pending(tx: &SystemTx, email: &str) -> Result<Vec<(Organizatio
 }
 
 /// Takes up what `organization` has offered to `email`, in any case of letters: the memberships of people who were added by
-/// that address and have never come. They go to the person whom `issuer` calls `subject`, who is one of them if not known yet. A person
-/// who has an identity is never touched.
+/// that address and have never come. They go to the person whom `issuer` calls `subject`, who is one of them if not known yet.
+/// What the operator offered counts first. A person who has an identity is never touched.
 pub async fn accept_pending(
     tx: &SystemTx,
     issuer: &str,
@@ -335,7 +339,7 @@ pub async fn accept_pending(
         .filter(diesel::dsl::exists(offered))
         .filter(users::email.is_not_null().and(lower(users::email.assume_not_null()).eq(lower(email.to_owned()))))
         .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
-        .order((users::created_at.asc(), users::id.asc()))
+        .order((users::pending.asc(), users::created_at.asc(), users::id.asc()))
         .select(users::id)
         .for_update()
         .load(&mut tx.conn())
@@ -347,7 +351,7 @@ pub async fn accept_pending(
     let pending: Vec<UserId> = users::table
         .filter(users::id.eq_any(locked))
         .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
-        .order((users::created_at.asc(), users::id.asc()))
+        .order((users::pending.asc(), users::created_at.asc(), users::id.asc()))
         .select(users::id)
         .load(&mut tx.conn())
         .await?;

@@ -130,8 +130,8 @@ pub struct Tombstone {
     pub audit_entries: i64,
 }
 
-/// Deletes an organization and everything in it, keys first of all: what they sealed cannot be opened again, except from a
-/// backup. Leaves a tombstone.
+/// Deletes an organization and everything in it, its keys too: what they sealed cannot be opened again, except from a backup.
+/// Leaves a tombstone.
 pub async fn delete(tx: &SystemTx, organization: &Organization) -> Result<Tombstone> {
     let id = organization.id;
     // There may be much of it.

@@ -20,15 +20,15 @@ use diesel::prelude::*;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt as _;
-use futures_util::future::{join, join3};
+use futures_util::future::join;
 
 use super::audit_log::{self, Change, Event, Recorded};
 use super::connect::{self, Settings};
 use super::standing;
-use crate::auth::caller::Caller;
+use crate::auth::caller::{Actor, Caller};
 use crate::auth::policy::Action;
 use crate::error::{Code, Error, Result};
-use crate::id::OrganizationId;
+use crate::id::{OrganizationId, UserId};
 
 /// How long a request waits for a free connection before it is told to come back.
 const POOL_WAIT: Duration = Duration::from_secs(5);
@@ -102,6 +102,8 @@ pub struct OrgTx {
     events: Mutex<Vec<Event>>,
     /// Whether the answer to a repeat is worth a commit, though nothing else was changed.
     kept: AtomicBool,
+    /// Whether the transaction itself took something from its caller, who had it until then.
+    own_standing_changed: AtomicBool,
 }
 
 /// One transaction across organizations, for the few questions that come before one is known.
@@ -117,7 +119,13 @@ impl Db {
 
     async fn organization_tx(&self, caller: &Caller) -> Result<OrgTx> {
         let lease = self.lease().await?;
-        Ok(OrgTx { lease, caller: caller.clone(), events: Mutex::default(), kept: AtomicBool::new(false) })
+        Ok(OrgTx {
+            lease,
+            caller: caller.clone(),
+            events: Mutex::default(),
+            kept: AtomicBool::new(false),
+            own_standing_changed: AtomicBool::new(false),
+        })
     }
 
     async fn lease(&self) -> Result<Lease> {
@@ -173,21 +181,22 @@ impl Db {
         caller.require(action)?;
         let mut tx = self.organization_tx(caller).await?;
         let begin = begin("READ WRITE", "patchbay_app", Some(caller.organization()));
-        // In one turn, in this order on the one connection: nothing is kept unless the caller still is who it was found
-        // to be when the request came.
-        let (begun, standing, value) =
-            join3(tx.lease.connection().batch_execute(&begin), standing::check(&tx, action), run(&tx)).await;
-        let value = standing.and(value);
+        let (begun, value) = join(tx.lease.connection().batch_execute(&begin), run(&tx)).await;
         let events = std::mem::take(&mut *tx.events.lock().unwrap_or_else(PoisonError::into_inner));
         let kept = tx.kept.load(Ordering::Relaxed);
         match (begun, value, events.is_empty()) {
-            (Ok(()), Ok(value), true) if kept => {
-                tx.lease.commit().await?;
-                Ok(value)
-            }
-            (Ok(()), Ok(value), false) => {
-                let actor = Recorded::Actor(caller.actor().to_string(), caller.provenance());
-                audit_log::append(tx.conn(), caller.organization(), &actor, &action.event(), events).await?;
+            (Ok(()), Ok(value), no_events) if kept || !no_events => {
+                if !no_events {
+                    let actor = Recorded::Actor(caller.actor().to_string(), caller.provenance());
+                    audit_log::append(tx.conn(), caller.organization(), &actor, &action.event(), events).await?;
+                }
+                // Last, and behind the lock on the audit log, which everybody who takes standing away holds to the end.
+                if !tx.own_standing_changed.load(Ordering::Relaxed)
+                    && let Err(error) = standing::check(&tx, action).await
+                {
+                    tx.lease.end("ROLLBACK");
+                    return Err(error);
+                }
                 tx.lease.commit().await?;
                 Ok(value)
             }
@@ -322,12 +331,19 @@ impl OrgTx {
         self.changed(target, Vec::new());
     }
 
+    /// The transaction takes a role or a membership from `user`, whose row it has locked.
+    pub(in crate::db) fn takes_from(&self, user: UserId) {
+        if self.caller.actor() == Actor::User(user) {
+            self.own_standing_changed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Commits although nothing was changed: what was answered is kept for repeats.
     pub(in crate::db) fn keep(&self) {
         self.kept.store(true, Ordering::Relaxed);
     }
 
-    /// The same, and what changed of it.
+    /// Names what a write is about, and what changed of it.
     pub fn changed(&self, target: impl Display, changes: Vec<Change>) {
         self.event(None, target, changes);
     }

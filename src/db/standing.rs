@@ -1,7 +1,8 @@
 //! Whether a caller still is who it was found to be.
 //!
-//! Who is calling is found out before a request's body is read, and a write may wait for locks. So each write looks again,
-//! in its own transaction: a person who was removed or demoted meanwhile, a key that was revoked, change nothing any more.
+//! Who is calling is found out before a request's body is read, and a write may wait for locks. So each write looks again
+//! when it is done, before it is committed: a person who was removed or demoted meanwhile, a key that was revoked, change
+//! nothing any more.
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -13,7 +14,7 @@ use crate::auth::policy::{Action, Role};
 use crate::error::{Error, Result};
 
 /// # Errors
-/// [`Error::Unauthenticated`] when the caller is gone, [`Error::Forbidden`] when it may less than when the request came.
+/// [`Error::Unauthenticated`] when the caller is gone, [`Error::Forbidden`] when its role is less than when the request came.
 pub(super) async fn check(tx: &OrgTx, action: Action) -> Result<()> {
     let role: Option<Role> = match tx.caller().actor() {
         Actor::User(id) => members::table::of(tx)

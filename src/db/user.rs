@@ -117,20 +117,23 @@ pub async fn find_or_create(
     }
 }
 
-/// The people with that e-mail address, in any case of letters.
+/// The people with that e-mail address, in any case of letters, who have come. Anybody may have offered it a place.
 pub async fn list_by_email(tx: &SystemTx, email: &str) -> Result<Vec<User>> {
     Ok(users::table
         .filter(has_email(email))
+        .filter(users::pending.is_null())
         .order(users::id.asc())
         .select(User::as_select())
         .load(&mut tx.conn())
         .await?)
 }
 
-/// Somebody who was added by that address and has never come, added if need be.
+/// Somebody whom the operator added by that address and who has never come, added if need be. Whom an organization added
+/// is somebody else until then: what the operator offers does not come with what anybody offers.
 pub async fn find_or_create_pending(tx: &SystemTx, email: &str) -> Result<UserId> {
     let pending = users::table
         .filter(has_email(email))
+        .filter(users::pending.eq(BY_OPERATOR))
         .filter(diesel::dsl::not(diesel::dsl::exists(identities::table.filter(identities::user_id.eq(users::id)))))
         .order(users::id.asc())
         .select(users::id)

@@ -174,6 +174,10 @@ async fn lock(tx: &OrgTx, id: &ID) -> crate::error::Result<(Member, Vec<MemberId
     if row.role == Role::Owner {
         tx.caller().require(Action::OwnerChange)?;
     }
+    // Nobody gives themselves back what was taken while this waited for the lock.
+    if tx.caller().actor() == Actor::User(row.user_id) && row.role < tx.caller().role() {
+        return Err(Error::Forbidden(Action::MemberSetRole));
+    }
     Ok((row, owners))
 }
 

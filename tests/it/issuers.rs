@@ -360,3 +360,32 @@ async fn what_an_admin_offers_is_taken_up_by_its_name() {
     let own = ann.gql("{ viewer { organizations { id } } }", json!({})).await;
     assert_eq!(own.data("/viewer/organizations"), &json!([{"id": id}]));
 }
+
+/// What the operator offers is not mixed up with what somebody else has offered to the same address before.
+#[tokio::test]
+async fn the_operators_offer_brings_nobody_elsewhere() {
+    let signer = Signer::ed25519();
+    let database = fresh_database().await;
+    let app = on(&database, vec![Issuer::new(KEYS, AUDIENCE, vec![public(&signer, "EdDSA", "one")])]);
+    let (acme, stranger) = (app.organization("Acme").await, app.organization("Stranger").await);
+    let add = "mutation { organizationMemberAdd(email: \"ann@example.com\", role: admin) { userErrors { code } } }";
+    assert_eq!(stranger.owner.gql(add, json!({})).await.user_errors(), Vec::<String>::new());
+    let offered = app.app.db.system_write(async |tx| {
+        let user = db::user::find_or_create_pending(tx, "ann@example.com").await?;
+        db::member::put(tx, acme.id, user, Some(Role::Member)).await
+    });
+    offered.await.unwrap();
+    let now = app.clock.now();
+    let claims = Claims::new(KEYS, AUDIENCE, "ann", now, now + TimeDelta::hours(1));
+    let mut claims = serde_json::to_value(claims).unwrap();
+    claims["email"] = json!("ann@example.com");
+    claims["email_verified"] = json!(true);
+    let token = signer.token(&json!({"alg": "EdDSA", "kid": "one"}), &claims.to_string());
+    assert_eq!(with_token(&app, &token).await.data("/viewer/organization/id"), &json!(acme.id.to_string()));
+    let ann = app.anonymous().with("authorization", &format!("Bearer {token}"));
+    let own = ann.gql("{ viewer { organizations { id } } }", json!({})).await;
+    assert_eq!(own.data("/viewer/organizations"), &json!([{"id": acme.id.to_string()}]));
+    // An address that strangers have offered places is still one person's for the operator.
+    let found = app.app.db.system_read(async |tx| db::user::list_by_email(tx, "ann@example.com").await).await.unwrap();
+    assert_eq!(found.len(), 1);
+}

@@ -243,3 +243,58 @@ async fn the_organization_is_renamed_by_admins_and_loosened_by_owners() {
         true
     );
 }
+
+/// Who goes by their own will may: that the membership is gone when the write is done is no surprise then.
+#[tokio::test]
+async fn a_person_steps_down_and_leaves() {
+    let app = TestApp::new();
+    let acme = app.organization("Acme").await;
+    let admin = acme.person(Role::Admin).await;
+    let id = membership(&acme.owner, &admin).await;
+    let both = "mutation($id: ID!) {
+        down: organizationMemberSetRole(id: $id, role: member) { member { role } userErrors { code } }
+        up: organizationMemberSetRole(id: $id, role: admin) { member { role } userErrors { code } } }";
+    let answer = admin.gql(both, json!({"id": id})).await;
+    assert_eq!(answer.body["data"]["down"]["member"]["role"], "member", "{}", answer.text);
+    assert_eq!((answer.code(), &answer.body["data"]["up"]), ("FORBIDDEN", &Value::Null));
+    let admin = acme.person(Role::Admin).await;
+    let id = membership(&acme.owner, &admin).await;
+    assert_eq!(remove(&admin, &id, json!(null)).await.user_errors(), Vec::<String>::new());
+    assert_eq!(admin.gql("{ viewer { role } }", json!({})).await.status, 401);
+}
+
+/// A removal that is not committed yet holds up what the removed person writes, and then it is too late for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_being_removed_adds_nobody() {
+    use diesel_async::SimpleAsyncConnection as _;
+    let database = crate::harness::fresh_database().await;
+    let app = TestApp::on(&database, TestApp::api());
+    let acme = app.organization("Acme").await;
+    let admin = acme.person(Role::Admin).await;
+    let (id, user) = (membership(&acme.owner, &admin).await, admin.id().await);
+    let uuid = |id: &str| id.parse::<patchbay::id::UserId>().unwrap().uuid();
+    let mut remover = database.owner.connect().await.unwrap();
+    let removal = format!(
+        "BEGIN; SET LOCAL ROLE patchbay_app; SET LOCAL patchbay.organization_id = '{}';
+         DELETE FROM members WHERE user_id = '{}'; SELECT FROM audit_heads FOR UPDATE",
+        acme.id.uuid(),
+        uuid(user.as_str().unwrap())
+    );
+    remover.batch_execute(&removal).await.unwrap();
+    let late = {
+        let client = admin.clone();
+        tokio::spawn(async move { add(&client, "mallory@example.com", "admin").await })
+    };
+    let waiting = format!(
+        "SELECT 'waits' AS line FROM pg_locks JOIN pg_stat_activity a USING (pid) WHERE a.datname = '{}' AND NOT granted",
+        database.name
+    );
+    while crate::tenancy::lines(&database, &waiting).await.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    remover.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(late.await.unwrap().code(), "UNAUTHENTICATED");
+    let members =
+        acme.owner.gql("{ organization { members(first: 100) { nodes { id user { email } } } } }", json!({})).await;
+    assert!(!members.text.contains("mallory") && !members.text.contains(id.as_str().unwrap()), "{}", members.text);
+}

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::auth::caller::Caller;
 use crate::auth::policy::Action;
 use crate::connector::configuration as rules;
+use crate::db::audit_log::Change;
 use crate::db::configuration::{Access, Configuration, ConfigurationChanges};
 use crate::db::idempotency_key::{self, Once};
 use crate::db::{self, OrgTx};
@@ -166,10 +167,12 @@ impl Bulk {
     }
 }
 
-/// More than was granted was tried: that is kept, here beside what was done.
-fn note_refusal(tx: &OrgTx, action: Action, row: &Configuration, rejection: &Rejection) {
-    if rejection.code == Code::PermissionDenied {
-        tx.also(&format!("{}_refused", action.as_str()), row.id, Vec::new());
+/// More than was granted was tried: that is kept beside what was done, as one entry.
+fn note_refusals(tx: &OrgTx, action: Action, failures: &[(String, Rejection)]) {
+    let mut refused = failures.iter().filter(|(_, rejection)| rejection.code == Code::PermissionDenied);
+    if let Some((first, _)) = refused.next() {
+        let more = Change::new("more", (), refused.count());
+        tx.also(&format!("{}_refused", action.as_str()), first, vec![more]);
     }
 }
 
@@ -199,14 +202,12 @@ async fn update(
             match changes(&row, access, &patch) {
                 Ok(changes) if changes == ConfigurationChanges::default() => {}
                 Ok(changes) => changed.push((row, changes)),
-                Err(rejection) => {
-                    note_refusal(tx, Action::ConfigurationUpdate, &row, &rejection);
-                    failures.push((row.id.to_string(), *rejection));
-                }
+                Err(rejection) => failures.push((row.id.to_string(), *rejection)),
             }
         }
         let outcome = Outcome { matched, changed: changed.len(), failures, dry_run: bulk.dry_run };
         if !bulk.dry_run {
+            note_refusals(tx, Action::ConfigurationUpdate, &outcome.failures);
             let updates =
                 changed.into_iter().map(async |(row, changes)| db::configuration::update(tx, &row, changes).await);
             try_join_all(updates).await?;
@@ -253,13 +254,12 @@ async fn delete(app: &App, caller: &Caller, bulk: Bulk) -> Result<PersonalConnec
             if access.may_control() {
                 doomed.push(row.id);
             } else {
-                let rejection = not_permitted(&[]);
-                note_refusal(tx, Action::ConfigurationDelete, &row, &rejection);
-                failures.push((row.id.to_string(), rejection));
+                failures.push((row.id.to_string(), not_permitted(&[])));
             }
         }
         let outcome = Outcome { matched, changed: doomed.len(), failures, dry_run: bulk.dry_run };
         if !bulk.dry_run {
+            note_refusals(tx, Action::ConfigurationDelete, &outcome.failures);
             try_join_all(doomed.into_iter().map(|id| db::configuration::delete(tx, id))).await?;
             idempotency_key::keep(tx, bulk.once.as_ref(), &outcome).await?;
         }

@@ -290,7 +290,7 @@ pub async fn put_as_told(
         .optional()?;
     match (current, role) {
         (Some(current), None) => Ok(current),
-        (Some(Role::Owner), Some(wanted)) if wanted != Role::Owner && owners == [user] => {
+        (Some(Role::Owner), Some(wanted)) if wanted != Role::Owner && owners.iter().all(|owner| *owner == user) => {
             tracing::warn!(%organization, %user, role = wanted.as_str(), "the last owner stays owner, whatever role is given");
             Ok(Role::Owner)
         }

@@ -273,6 +273,8 @@ async fn who_is_being_removed_adds_nobody() {
     let admin = acme.person(Role::Admin).await;
     let (id, user) = (membership(&acme.owner, &admin).await, admin.id().await);
     let uuid = |id: &str| id.parse::<patchbay::id::UserId>().unwrap().uuid();
+    // So that there is an audit log, whose end is what writers wait for.
+    acme.owner.create(github("one")).await;
     let mut remover = database.owner.connect().await.unwrap();
     let removal = format!(
         "BEGIN; SET LOCAL ROLE patchbay_app; SET LOCAL patchbay.organization_id = '{}';
@@ -290,6 +292,7 @@ async fn who_is_being_removed_adds_nobody() {
         database.name
     );
     while crate::tenancy::lines(&database, &waiting).await.is_empty() {
+        assert!(!late.is_finished(), "{}", late.await.unwrap().text);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     remover.batch_execute("COMMIT").await.unwrap();

@@ -51,18 +51,17 @@ pub(super) async fn find(
             {
                 // Nobody is made a member by an organization alone: who comes says which offer to take up. Only what the
                 // operator has offered, and nobody else, is taken up unasked.
-                let chosen = match chosen {
-                    Some(chosen) => chosen,
-                    None => {
-                        let offers = db.system_read(async |tx| db::member::list_pending(tx, email).await).await?;
-                        let by_operator: Vec<_> = offers.iter().filter(|(_, by_operator)| *by_operator).collect();
-                        match (&offers[..], &by_operator[..]) {
-                            ([], _) => {
-                                return Err(Error::Unauthenticated("the person is no member of the organization"));
-                            }
-                            (_, [(only, _)]) => *only,
-                            _ => return Err(Error::OrganizationNeeded(offers.iter().map(|(id, _)| *id).collect())),
+                let chosen = if let Some(chosen) = chosen {
+                    chosen
+                } else {
+                    let offers = db.system_read(async |tx| db::member::list_pending(tx, email).await).await?;
+                    let by_operator: Vec<_> = offers.iter().filter(|(_, by_operator)| *by_operator).collect();
+                    match (&offers[..], &by_operator[..]) {
+                        ([], _) => {
+                            return Err(Error::Unauthenticated("the person is no member of the organization"));
                         }
+                        (_, [(only, _)]) => *only,
+                        _ => return Err(Error::OrganizationNeeded(offers.iter().map(|(id, _)| *id).collect())),
                     }
                 };
                 if accept_pending(db, verified, email, chosen).await? {

@@ -156,3 +156,39 @@ async fn a_repeat_is_done_once() {
     assert_eq!(first.body["data"], again.body["data"]);
     assert_eq!(counts(&delete(&script, json!({"ids": ids}), "").await), (2, 0, 2));
 }
+
+/// What was tried beyond a grant is in the audit log, once for each call; a dry run tries nothing.
+#[tokio::test]
+async fn refusals_are_one_entry_of_the_audit_log() {
+    let app = TestApp::new();
+    let acme = app.organization("Acme").await;
+    let ann = acme.person(Role::Member).await;
+    let mut ids = Vec::new();
+    for name in ["one", "two", "three"] {
+        let id = acme.owner.create(github(name)).await["id"].clone();
+        acme.owner.grant(&id, json!({"userId": ann.id().await}), "use").await;
+        ids.push(id);
+    }
+    let refusals = async || {
+        let log = acme.owner.audit_log(100).await;
+        let refused = log.into_iter().filter(|entry| entry["action"].as_str().unwrap().ends_with("_refused"));
+        refused.map(|entry| (entry["action"].clone(), entry["changes"].clone())).collect::<Vec<_>>()
+    };
+    let selector = json!({"ids": ids});
+    let more = json!([{"field": "more", "before": null, "after": 2}]);
+    let mut expected = Vec::new();
+    for (extra, is_kept) in [(", dryRun: true", false), ("", true)] {
+        let answer = update(&ann, selector.clone(), json!({"enabled": false}), extra).await;
+        assert_eq!(answer.data("/personalConnectorConfigurationsBulkUpdate/failures").as_array().unwrap().len(), 3);
+        if is_kept {
+            expected.push((json!("personal_connector_configuration.update_refused"), more.clone()));
+        }
+        assert_eq!(refusals().await, expected, "{extra}");
+        let answer = delete(&ann, selector.clone(), extra).await;
+        assert_eq!(answer.data("/personalConnectorConfigurationsBulkDelete/failures").as_array().unwrap().len(), 3);
+        if is_kept {
+            expected.push((json!("personal_connector_configuration.delete_refused"), more.clone()));
+        }
+        assert_eq!(refusals().await, expected, "{extra}");
+    }
+}
